@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * blob - a chunk or file <-> its stored form: magic, CRC-32, zstd (and AES-GCM).
+ *
+ * Layout:  archive/FORMAT.md, "Blob".
+ * Owner:   a codec is freed with blob_codec_free(); it holds reusable zstd contexts.
+ * Threads: one codec per thread.
+ * Trust:   stored bytes are hostile: sizes are bounded before anything is allocated, zstd
+ *          output by the caller's maximum.
+ * Errors:  -EBADMSG: damaged (too small, unknown magic, wrong CRC, bad zstd, too large);
+ *          -ENOKEY: encrypted, "needs a key"; -ENOMEM.
+ */
+#ifndef PXARFS_BLOB_H
+#define PXARFS_BLOB_H
+
+#include "archive/base/digest.h"
+#include "archive/base/err.h"
+#include "archive/base/wbuf.h"
+
+#include <stdbool.h>
+
+enum {
+	BLOB_HEADER_SIZE = 12,
+	BLOB_ENCRYPTED_HEADER_SIZE = 44,
+	BLOB_ZSTD_LEVEL = 1,
+	BLOB_DATA_SIZE_MAX = 128 << 20, /* plain bytes of any blob */
+};
+
+/* Largest stored form of `size` plain bytes. */
+#define BLOB_ENCODED_SIZE_MAX(size) ((size_t)(size) + BLOB_ENCRYPTED_HEADER_SIZE)
+
+enum blob_kind { BLOB_PLAIN, BLOB_ZSTD, BLOB_ENCRYPTED, BLOB_ENCRYPTED_ZSTD };
+
+struct blob_codec;
+struct blob_codec *blob_codec_new(void);
+void blob_codec_free(struct blob_codec *codec);
+DEFINE_AUTO_PTR(blob_codec)
+
+/* What the magic says, after checking the size that goes with it. */
+int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *err);
+
+/* Only magic and CRC: what can be checked without a key and without decompressing. */
+int blob_verify_crc(const void *data, size_t size, struct err *err);
+
+/* Append the stored form of `data` to `out`.  With `compress`, zstd is kept only if it fits
+ * into `size` bytes. */
+int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
+		struct wbuf *out, struct err *err);
+
+/* Append the plain bytes to `out`, at most `plain_size_max` of them; the CRC is checked. */
+int blob_decode(struct blob_codec *codec, const void *data, size_t size,
+		size_t plain_size_max, struct wbuf *out, struct err *err);
+
+/* Decode a chunk of exactly `plain_size` bytes into `plain` and compare its digest.
+ * -EBADMSG names what differs. */
+int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
+		      const struct digest *digest, uint8_t *plain, size_t plain_size,
+		      struct err *err);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * manifest - the list of a snapshot's files with their sizes, checksums and crypt modes.
+ *
+ * Layout:  archive/FORMAT.md, "Manifest".  The text form is that of the server, to the byte.
+ * Owner:   free with manifest_free(); strings handed out live as long as it.
+ * Trust:   the text is hostile: size, nesting and counts are bounded, every name is checked.
+ */
+#ifndef PXARFS_MANIFEST_H
+#define PXARFS_MANIFEST_H
+
+#include "archive/base/digest.h"
+#include "archive/base/err.h"
+#include "archive/base/wbuf.h"
+
+#include <stdint.h>
+
+#define MANIFEST_BLOB_NAME "index.json.blob"
+
+enum {
+	MANIFEST_SIZE_MAX = 16 << 20, /* text */
+	MANIFEST_FILE_COUNT_MAX = 65536,
+};
+
+enum crypt_mode { CRYPT_MODE_NONE, CRYPT_MODE_ENCRYPT, CRYPT_MODE_SIGN_ONLY };
+
+const char *crypt_mode_text(enum crypt_mode mode); /* "none", "encrypt", "sign-only" */
+
+struct manifest_file {
+	char *name; /* "root.mpxar.didx" */
+	enum crypt_mode crypt_mode;
+	uint64_t size; /* FORMAT.md: stream size, image size, or size of the encoded blob */
+	struct digest csum;
+};
+
+/* Counters of a finished backup, kept under "unprotected". */
+struct manifest_upload_stats {
+	uint64_t count, size, compressed_size, duplicates;
+};
+
+struct manifest {
+	char *backup_type, *backup_id;
+	int64_t backup_time;
+	struct manifest_file *files; /* in upload order */
+	size_t file_count, file_capacity;
+	char *signature; /* 64 hex digits, or NULL */
+	char *key_fingerprint; /* long form, or NULL */
+	char *verify_state; /* "ok", "failed", or NULL */
+	void *unprotected; /* the whole "unprotected" object (json_t) */
+};
+
+struct manifest *manifest_new(const char *backup_type, const char *backup_id,
+			      int64_t backup_time);
+void manifest_free(struct manifest *m);
+DEFINE_AUTO_PTR(manifest)
+
+/* Decode JSON text (the decoded blob). */
+int manifest_decode(const void *text, size_t size, struct manifest **out, struct err *err);
+
+/* Append the text form: two-space indent, sorted keys, no final newline. */
+int manifest_encode(const struct manifest *m, struct wbuf *out, struct err *err);
+
+int manifest_add_file(struct manifest *m, const char *name, uint64_t size,
+		      const struct digest *csum, enum crypt_mode mode, struct err *err);
+int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_stats *stats,
+			      struct err *err);
+
+/* NULL when the manifest has no such file. */
+const struct manifest_file *manifest_find(const struct manifest *m, const char *name);
+
+/* Compare what was found of file `name` with the manifest.  -ENOENT: not listed; -EBADMSG:
+ * "wrong size for file ..." or "wrong checksum for file ...". */
+int manifest_check(const struct manifest *m, const char *name, uint64_t size,
+		   const struct digest *csum, struct err *err);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd - the table of sub-commands that need no kernel, and what they share.
+ *
+ * fuse/main.c adds its own ("mount") and runs one.
+ */
+#ifndef PXARFS_CMD_H
+#define PXARFS_CMD_H
+
+#include "client/cmd/opts.h"
+#include "client/repo/repo.h"
+
+extern const struct cmd cmd_init, cmd_snapshots, cmd_files; /* cmd_snapshot.c */
+extern const struct cmd cmd_backup; /* cmd_backup.c */
+extern const struct cmd cmd_ls; /* cmd_browse.c */
+extern const struct cmd cmd_create, cmd_list; /* cmd_archive.c */
+
+/* Run the command argv[1] names out of `commands` (NULL ends it); prints help and errors. */
+int cmd_main(const struct cmd *const *commands, int argc, char **argv);
+
+/* Options that many commands have; put these lines into a command's table. */
+#define CMD_OPT_REPOSITORY(variable)                                          \
+	{ "repository", 'r', OPT_STRING, &(variable), "REPOSITORY",            \
+	  "where snapshots live (default: $PXARFS_REPOSITORY, $PBS_REPOSITORY)" }
+#define CMD_OPT_NS(variable)                                                  \
+	{ "ns", 0, OPT_STRING, &(variable), "NAMESPACE", "namespace, a/b/c (default: the root)" }
+#define CMD_OPT_OUTPUT_FORMAT(variable)                                       \
+	{ "output-format", 0, OPT_STRING, &(variable), "FORMAT", "text (default) or json" }
+
+/* Parse the value of --output-format; false when it is neither. */
+bool cmd_output_json(const char *format, bool *json);
+
+/* Print `bytes` of a name so that a terminal survives it: backslash escapes for control
+ * characters when stdout is a terminal, raw otherwise. */
+void cmd_print_name(const char *name);
+
+/* "1.235 MiB", archive/FORMAT.md "Human-readable sizes". */
+void cmd_format_size(uint64_t bytes, char *out, size_t size);
+
+#endif

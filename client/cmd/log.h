@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log - messages for a person, on standard error (or the journal's priority prefixes).
+ *
+ * Level: $PXARFS_LOG, else $PBS_LOG: error, warn, info (default), debug.
+ * Threads: any number; a message is one write.
+ */
+#ifndef PXARFS_LOG_H
+#define PXARFS_LOG_H
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stream - one stream of an archive as bytes at offsets: an index (or a plain file cut into
+ * equal pieces) over chunk cache and fetcher.
+ *
+ * Two ways to read it.  stream_read_at() gives a blocking read_at for tools.  A `stream_view`
+ * gives a read_at that never waits: for the mount, one view a request and stream.  On a miss
+ * it answers -EAGAIN and remembers the chunk; stream_view_wait() asks the fetcher for it, and
+ * when it has come the request runs again from its start.  Chunks once seen stay held by the
+ * view, so that a request makes progress whatever is evicted.
+ *
+ * Owner:   a stream is freed with stream_free() after all its views were released.
+ * Threads: a stream: any number; a view: one at a time.
+ */
+#ifndef PXARFS_STREAM_H
+#define PXARFS_STREAM_H
+
+#include "archive/didx.h"
+#include "archive/read_at.h"
+#include "client/read/fetch.h"
+#include "client/repo/repo.h"
+
+#include <sys/uio.h>
+
+struct stream;
+
+/* Over a dynamic index.  Takes `index_file` over (whose bytes `ix` borrows) on success;
+ * `reader` is lent and must outlive the stream.  `archive_name` is for messages, copied. */
+int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
+		    struct repo_file *index_file, const struct didx *ix,
+		    enum chunk_class class_, const char *archive_name, struct err *err);
+
+/* Over a plain file.  Takes `fd` over on success. */
+int stream_new_file(struct stream **out, struct fetch *fetch, int fd,
+		    enum chunk_class class_, const char *file_name, struct err *err);
+
+void stream_free(struct stream *s);
+DEFINE_AUTO_PTR(stream)
+
+uint64_t stream_size(const struct stream *s);
+
+/* The blocking way; lives as long as the stream, any number of threads. */
+struct read_at *stream_read_at(struct stream *s);
+
+enum { STREAM_VIEW_INLINE = 4 };
+
+struct stream_view {
+	struct read_at base; /* first: a view is a read_at */
+	struct stream *stream;
+	struct chunk **held; /* chunks seen by this request */
+	uint64_t *held_index;
+	size_t held_count, held_capacity;
+	struct chunk *held_inline[STREAM_VIEW_INLINE];
+	uint64_t held_index_inline[STREAM_VIEW_INLINE];
+	uint64_t missing; /* chunk index, valid after -EAGAIN */
+	bool is_missing;
+};
+
+void stream_view_init(struct stream_view *v, struct stream *s);
+void stream_view_release(struct stream_view *v);
+DEFINE_AUTO_STRUCT(stream_view)
+
+/* Like read, but without a copy: fill `iov` (room for *iov_count) with pieces of held chunks
+ * that make up [offset, offset + size); valid until the view is released.  -EAGAIN on a miss,
+ * -E2BIG when more pieces are needed than there is room for. */
+int stream_view_map(struct stream_view *v, uint64_t offset, size_t size, struct iovec *iov,
+		    size_t *iov_count, struct err *err);
+
+/* After -EAGAIN: ask for the missing chunk.  wait->done gets it; hand it to stream_view_hold()
+ * and run the request again. */
+void stream_view_wait(struct stream_view *v, struct fetch_wait *wait);
+
+/* Keep a chunk that the last stream_view_wait() brought (takes its reference). */
+int stream_view_hold(struct stream_view *v, struct chunk *chunk);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * repo - a repository: where snapshots live.  The interface that every backend implements.
+ *
+ * A *reader session* gives the files of one snapshot (blobs, indexes) and chunks by digest.  A
+ * *writer session* makes one new snapshot: it gives the previous snapshot's files, takes
+ * chunks, index entries and blobs, and ends with repo_writer_finish() or leaves no trace but
+ * chunks that garbage collection takes.  Chunks cross this interface in their stored form
+ * (archive/blob.h), so keys never reach a backend.
+ *
+ * Owner:   sessions are freed with their _free(), before the repository.
+ * Threads: a repository and a reader session may be used by any number of threads at once.  A
+ *          writer session too, but each index by one thread at a time.
+ * Errors:  -ENOENT: no such snapshot or file; -ECANCELED after repo_reader_abort(); -EIO and
+ *          others from the source.  Messages name the thing.
+ *
+ * A new backend is one new file: it fills the three tables below and repo_name.c learns its
+ * spelling.  tests/support/repo_conformance.h is what it must pass.
+ */
+#ifndef PXARFS_REPO_H
+#define PXARFS_REPO_H
+
+#include "archive/base/digest.h"
+#include "archive/base/err.h"
+#include "archive/base/wbuf.h"
+#include "archive/manifest.h"
+#include "client/repo/archive_name.h"
+#include "client/repo/snapshot.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	REPO_FILE_SIZE_MAX = 1 << 30, /* an index or blob file we are willing to hold */
+};
+
+/* A whole index or blob file, read only.  Release with repo_file_release(). */
+struct repo_file {
+	const uint8_t *data;
+	size_t size;
+	void (*release)(struct repo_file *f); /* NULL: nothing to release */
+};
+
+static inline void repo_file_release(struct repo_file *f)
+{
+	if (f->release)
+		f->release(f);
+	*f = (struct repo_file){ 0 };
+}
+DEFINE_AUTO_STRUCT(repo_file)
+
+struct repo_group_info {
+	struct snapshot_group group;
+	int64_t last_backup; /* time of the newest finished snapshot, 0: none */
+	size_t backup_count;
+	char owner[256]; /* "" when unreadable */
+};
+
+struct repo_snapshot_info {
+	struct snapshot_name name;
+	bool finished; /* has a manifest */
+	bool is_protected;
+};
+
+/* Receives one row; a negative return ends the listing and becomes its result. */
+typedef int repo_group_visit(void *arg, const struct repo_group_info *info);
+typedef int repo_snapshot_visit(void *arg, const struct repo_snapshot_info *info);
+typedef int repo_ns_visit(void *arg, const char *ns);
+
+/* --- reader session --- */
+
+struct repo_reader;
+
+struct repo_reader_ops {
+	int (*get_file)(struct repo_reader *r, const char *name, struct repo_file *out,
+			struct err *err);
+	int (*get_chunk)(struct repo_reader *r, const struct digest *digest, struct wbuf *out,
+			 struct err *err);
+	void (*abort)(struct repo_reader *r);
+	void (*free)(struct repo_reader *r);
+};
+
+struct repo_reader {
+	const struct repo_reader_ops *ops;
+};
+
+/* The whole file `name` ("index.json.blob", "root.mpxar.didx") of the snapshot. */
+int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_file *out,
+			 struct err *err);
+
+/* Append the stored form of a chunk to `out` (whose size_max bounds it).  Not verified: that
+ * is the fetcher's business. */
+int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest,
+			  struct wbuf *out, struct err *err);
+
+/* Make calls in progress and to come fail with -ECANCELED soon.  May be called from any
+ * thread; the session must still be freed. */
+void repo_reader_abort(struct repo_reader *r);
+void repo_reader_free(struct repo_reader *r);
+DEFINE_AUTO_PTR(repo_reader)
+
+/* --- writer session --- */
+
+struct repo_writer;
+struct repo_index;
+
+struct repo_writer_ops {
+	const struct snapshot_name *(*previous)(struct repo_writer *w);
+	int (*get_previous)(struct repo_writer *w, const char *name, struct repo_file *out,
+			    struct err *err);
+	int (*reuse_chunk)(struct repo_writer *w, const struct digest *digest, struct err *err);
+	int (*put_chunk)(struct repo_writer *w, const struct digest *digest, const void *data,
+			 size_t size, size_t plain_size, bool *duplicate, struct err *err);
+	int (*index_open)(struct repo_writer *w, const char *name, struct repo_index **out,
+			  struct err *err);
+	int (*index_add)(struct repo_index *ix, uint64_t chunk_size,
+			 const struct digest *digest, struct err *err);
+	int (*index_close)(struct repo_index *ix, uint64_t *size, struct digest *csum,
+			   struct err *err);
+	int (*put_blob)(struct repo_writer *w, const char *name, const void *data, size_t size,
+			struct err *err);
+	int (*finish)(struct repo_writer *w, const void *manifest_blob, size_t size,
+		      struct err *err);
+	void (*free)(struct repo_writer *w);
+};
+
+struct repo_writer {
+	const struct repo_writer_ops *ops;
+};
+
+struct repo_writer_params {
+	struct snapshot_name name; /* the snapshot to make */
+	const char *owner; /* for a new group: "root@pam" */
+};
+
+/* The newest finished snapshot of the group, locked against removal; NULL: none usable. */
+const struct snapshot_name *repo_writer_previous(struct repo_writer *w);
+
+/* A file of the previous snapshot; its index's chunks may then be reused. */
+int repo_writer_get_previous(struct repo_writer *w, const char *name, struct repo_file *out,
+			     struct err *err);
+
+/* Keep a chunk that the repository is believed to hold: marks it as in use.  -ENOENT: it is
+ * not there (any more), so put it. */
+int repo_writer_reuse_chunk(struct repo_writer *w, const struct digest *digest,
+			    struct err *err);
+
+/* Store a chunk in its stored form.  `*duplicate` (may be NULL): it was there already. */
+int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, const void *data,
+			  size_t size, size_t plain_size, bool *duplicate, struct err *err);
+
+/* Begin the dynamic index `name`.  Chunks are added in stream order, each after it was put or
+ * reused.  repo_index_close() frees the index whatever it returns; an index that is not
+ * closed goes with the session. */
+int repo_writer_index_open(struct repo_writer *w, const char *name, struct repo_index **out,
+			   struct err *err);
+int repo_index_add(struct repo_writer *w, struct repo_index *ix, uint64_t chunk_size,
+		   const struct digest *digest, struct err *err);
+int repo_index_close(struct repo_writer *w, struct repo_index *ix, uint64_t *size,
+		     struct digest *csum, struct err *err);
+
+/* Store a blob file (stored form) under `name`. */
+int repo_writer_put_blob(struct repo_writer *w, const char *name, const void *data, size_t size,
+			 struct err *err);
+
+/* Make the snapshot appear, whole and durable: the manifest comes last.  Afterwards only
+ * repo_writer_free() is allowed. */
+int repo_writer_finish(struct repo_writer *w, const void *manifest_blob, size_t size,
+		       struct err *err);
+
+/* Ends the session; without a successful repo_writer_finish() nothing of it stays. */
+void repo_writer_free(struct repo_writer *w);
+DEFINE_AUTO_PTR(repo_writer)
+
+/* --- repository --- */
+
+struct repo;
+
+struct repo_ops {
+	int (*list_ns)(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
+		       struct err *err);
+	int (*list_groups)(struct repo *r, const char *ns, repo_group_visit *visit, void *arg,
+			   struct err *err);
+	int (*list_snapshots)(struct repo *r, const struct snapshot_group *group,
+			      repo_snapshot_visit *visit, void *arg, struct err *err);
+	int (*read)(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
+		    struct err *err);
+	int (*write)(struct repo *r, const struct repo_writer_params *params,
+		     struct repo_writer **out, struct err *err);
+	enum archive_names (*default_names)(struct repo *r);
+	void (*free)(struct repo *r);
+};
+
+struct repo {
+	const struct repo_ops *ops;
+	char *spelling; /* as the user gave it, for messages; from malloc */
+};
+
+/* Open by spelling (client/repo/repo_name.h). */
+void repo_free(struct repo *r);
+DEFINE_AUTO_PTR(repo)
+
+/* Child namespaces of `ns` at every depth; not `ns` itself. */
+int repo_list_ns(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
+		 struct err *err);
+
+/* Groups of one namespace, and snapshots of one group, in no particular order. */
+int repo_list_groups(struct repo *r, const char *ns, repo_group_visit *visit, void *arg,
+		     struct err *err);
+int repo_list_snapshots(struct repo *r, const struct snapshot_group *group,
+			repo_snapshot_visit *visit, void *arg, struct err *err);
+
+/* Parse what a user typed (snapshot_parse()) and resolve "latest" to the newest finished
+ * snapshot.  -ENOENT: no such group, or nothing finished in it. */
+int repo_resolve(struct repo *r, const char *text, const char *ns, struct snapshot_name *out,
+		 struct err *err);
+
+int repo_read(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
+	      struct err *err);
+int repo_write(struct repo *r, const struct repo_writer_params *params,
+	       struct repo_writer **out, struct err *err);
+
+/* The names that new split archives get here when nobody says otherwise and the group's last
+ * snapshot has none. */
+enum archive_names repo_default_names(struct repo *r);
+
+#endif

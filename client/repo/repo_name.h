@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * repo_name - which backend a repository's spelling means.
+ *
+ *	/srv/store, dir:/srv/store    a datastore directory (repo_dir)
+ */
+#ifndef PXARFS_REPO_NAME_H
+#define PXARFS_REPO_NAME_H
+
+#include "client/repo/repo.h"
+
+/* `spelling` NULL: $PXARFS_REPOSITORY, else $PBS_REPOSITORY.  -EINVAL: none given, or a
+ * spelling that no backend knows (the message says which ones there are). */
+int repo_open(const char *spelling, struct repo **out, struct err *err);
+
+#endif

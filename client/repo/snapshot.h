@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * snapshot - the names of namespaces, groups and snapshots: what users type, what the
+ * datastore's paths are.
+ *
+ * Layout:  client/PROTOCOL.md and archive/FORMAT.md, "Names".
+ */
+#ifndef PXARFS_SNAPSHOT_H
+#define PXARFS_SNAPSHOT_H
+
+#include "archive/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	SNAPSHOT_NS_SIZE_MAX = 256,
+	SNAPSHOT_NS_DEPTH_MAX = 7,
+	SNAPSHOT_ID_SIZE_MAX = 255,
+	SNAPSHOT_TIME_TEXT_SIZE = 21, /* "2027-01-15T08:00:02Z" and NUL */
+	/* "ns/a/ns/b/host/ID/TIME" and NUL */
+	SNAPSHOT_PATH_SIZE = 2 * SNAPSHOT_NS_SIZE_MAX + SNAPSHOT_ID_SIZE_MAX + 32,
+};
+
+struct snapshot_group {
+	char ns[SNAPSHOT_NS_SIZE_MAX + 1]; /* "prod/eu"; "" is the root namespace */
+	char type[5]; /* "host", "vm", "ct" */
+	char id[SNAPSHOT_ID_SIZE_MAX + 1];
+};
+
+struct snapshot_name {
+	struct snapshot_group group;
+	int64_t time; /* Unix seconds, >= 1 */
+};
+
+/* [A-Za-z0-9_][A-Za-z0-9._-]*, the grammar of ids, namespace components and file names. */
+bool snapshot_is_safe_id(const char *text);
+
+/* Check and copy "a/b/c" ("" is the root). */
+int snapshot_ns_parse(const char *text, char ns[SNAPSHOT_NS_SIZE_MAX + 1], struct err *err);
+
+/* "TYPE/ID" in namespace `ns`. */
+int snapshot_group_parse(const char *text, const char *ns, struct snapshot_group *out,
+			 struct err *err);
+
+/* What a user types: "TYPE/ID/TIME", "TYPE/ID/latest" or "TYPE/ID".  The last two leave
+ * `*latest` true and out->time 0: repo_resolve_latest() finds the time. */
+int snapshot_parse(const char *text, const char *ns, struct snapshot_name *out, bool *latest,
+		   struct err *err);
+
+/* "2027-01-15T08:00:02Z"; -EINVAL unless the year has four digits. */
+int snapshot_time_format(int64_t time, char out[SNAPSHOT_TIME_TEXT_SIZE]);
+int snapshot_time_parse(const char *text, int64_t *time);
+
+/* Paths below the datastore: "ns/a/ns/b", "ns/a/host/ID", "ns/a/host/ID/TIME". */
+void snapshot_ns_path(const char *ns, char *out, size_t size);
+void snapshot_group_path(const struct snapshot_group *g, char *out, size_t size);
+void snapshot_path(const struct snapshot_name *s, char *out, size_t size);
+
+/* The order of groups in lists (type, numeric ids first), snapshots by time after that. */
+int snapshot_group_compare(const struct snapshot_group *a, const struct snapshot_group *b);
+int snapshot_compare(const struct snapshot_name *a, const struct snapshot_name *b);
+
+#endif
