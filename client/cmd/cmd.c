@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/cmd.h"
+
+#include "client/cmd/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_overview(FILE *out, const struct cmd *const *commands)
+{
+	fprintf(out, "Usage: pxarfs COMMAND [OPTION]... [ARGUMENT]...\n\n"
+		     "Look into, restore from and make backup archives.\n\nCommands:\n");
+	for (; *commands; commands++)
+		fprintf(out, "  %-12s %s\n", (*commands)->name, (*commands)->summary);
+	fprintf(out, "\n'pxarfs COMMAND --help' describes a command's options.\n"
+		     "'pxarfs --version' prints the version.\n"
+		     "Exit status: 0 done, 1 failed, 2 bad usage, 3 done, but files were skipped.\n");
+}
+
+static int flush_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	log_error("standard output: %s", strerrordesc_np(errno));
+	return status == EXIT_DONE ? EXIT_FAILED : status;
+}
+
+int cmd_main(const struct cmd *const *commands, int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (!name) {
+		print_overview(stderr, commands);
+		return EXIT_USAGE;
+	}
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+		print_overview(stdout, commands);
+		return flush_output(EXIT_DONE);
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+		printf("pxarfs %s\n", PXARFS_VERSION);
+		return flush_output(EXIT_DONE);
+	}
+	for (size_t i = 0; commands[i]; i++)
+		if (strcmp(commands[i]->name, name) == 0)
+			return flush_output(commands[i]->run(commands[i], argc - 1, argv + 1));
+	fprintf(stderr, "pxarfs: unknown command '%s'\nTry 'pxarfs --help'.\n", name);
+	return EXIT_USAGE;
+}
+
+bool cmd_output_json(const char *format, bool *json)
+{
+	*json = format && strcmp(format, "json") == 0;
+	return !format || *json || strcmp(format, "text") == 0;
+}
+
+void cmd_print_name(const char *name)
+{
+	bool terminal = isatty(STDOUT_FILENO);
+
+	for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+		if (terminal && (*p < 0x20 || *p == 0x7f || *p == '\\'))
+			printf("\\%03o", *p);
+		else
+			putchar(*p);
+}
+
+void cmd_format_size(uint64_t bytes, char *out, size_t size)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double value = (double)bytes;
+	unsigned unit = 0;
+	char number[32];
+	size_t n;
+
+	for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+		value /= 1024;
+	n = (size_t)snprintf(number, sizeof(number), "%.3f", value);
+	while (number[n - 1] == '0')
+		n--;
+	if (number[n - 1] == '.')
+		n--;
+	snprintf(out, size, "%.*s %s", (int)n, number, units[unit]);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { LINE_SIZE_MAX = 4096 };
+
+static enum log_level level_from_environment(void)
+{
+	static const char *const names[] = { "error", "warn", "info", "debug" };
+	const char *text = getenv("PXARFS_LOG");
+
+	if (!text)
+		text = getenv("PBS_LOG");
+	if (!text)
+		return LOG_LEVEL_INFO;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcasecmp(text, names[i]) == 0)
+			return (enum log_level)i;
+	/* The official client has a level below debug. */
+	return strcasecmp(text, "trace") == 0 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+}
+
+/* systemd reads "<N>" at a line's start as its priority when standard error is the journal. */
+static const char *journal_prefix(enum log_level level)
+{
+	static const char *const prefixes[] = { "<3>", "<4>", "<6>", "<7>" };
+
+	return getenv("JOURNAL_STREAM") && !isatty(STDERR_FILENO) ? prefixes[level] : "";
+}
+
+__attribute__((format(printf, 3, 0))) static void
+log_line(enum log_level level, const char *label, const char *format, va_list ap)
+{
+	char line[LINE_SIZE_MAX];
+	size_t used;
+	int n;
+
+	if (level > level_from_environment())
+		return;
+	n = snprintf(line, sizeof(line), "%spxarfs: %s", journal_prefix(level), label);
+	used = (size_t)n;
+	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
+	used = strlen(line);
+	line[used++] = '\n';
+	/* One write, so that lines of several threads do not mix.  Nobody is left to tell when
+	 * standard error itself is gone. */
+	if (n >= 0 && write(STDERR_FILENO, line, used) < 0)
+		return;
+}
+
+#define DEFINE_LOG(name, level, label)          \
+	void name(const char *format, ...)      \
+	{                                       \
+		va_list ap;                     \
+						\
+		va_start(ap, format);           \
+		log_line(level, label, format, ap); \
+		va_end(ap);                     \
+	}
+
+DEFINE_LOG(log_error, LOG_LEVEL_ERROR, "")
+DEFINE_LOG(log_warn, LOG_LEVEL_WARN, "warning: ")
+DEFINE_LOG(log_info, LOG_LEVEL_INFO, "")
+DEFINE_LOG(log_debug, LOG_LEVEL_DEBUG, "debug: ")
