@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the whole-program tests.
+
+Every test has a folder of its own.  What it mounts is unmounted and what it starts is ended when it
+is over, whatever happened: mounts below its folder go lazily, processes by their own ids.
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+GOLDEN = TOP / "tests" / "golden"
+BUILD = pathlib.Path(os.environ.get("PXARFS_BUILD", TOP / "build"))
+
+sys.path.insert(0, str(TOP / "tests" / "support"))
+
+
+def mounts_below(folder):
+    prefix = str(folder)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
+        points = [line.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+                  for line in f]
+    return [p for p in points if p == prefix or p.startswith(prefix + "/")]
+
+
+class Pxarfs:
+    """Runs the program under test inside one folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.program = BUILD / "pxarfs"
+        self.daemons = []
+        self.env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
+        for name in ("PXARFS_REPOSITORY", "PBS_REPOSITORY", "PXARFS_LOG", "PBS_LOG"):
+            self.env.pop(name, None)
+
+    def __call__(self, *args, status=0, timeout=300, **kwargs):
+        """Run to the end; `status` is the exit status it must have (None: any)."""
+        done = subprocess.run([self.program, *map(str, args)], capture_output=True,
+                              env=self.env, timeout=timeout, text=kwargs.pop("text", True), **kwargs)
+        if status is not None:
+            assert done.returncode == status, (
+                f"pxarfs {' '.join(map(str, args))}: exit status {done.returncode}, "
+                f"not {status}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def start(self, *args, **kwargs):
+        """Start without waiting."""
+        p = subprocess.Popen([self.program, *map(str, args)], env=self.env, **kwargs)
+        self.daemons.append(p)
+        return p
+
+    def mount(self, *args, options=None, name="mnt", **kwargs):
+        """Mount in the foreground (so that its process is ours); returns the Mount."""
+        point = self.folder / name
+        point.mkdir(exist_ok=True)
+        return Mount(self, args, point, options, **kwargs)
+
+    def cleanup(self):
+        for point in sorted(mounts_below(self.folder), key=len, reverse=True):
+            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+        for p in self.daemons:
+            if p.poll() is None:
+                p.terminate()
+                try:
+                    p.wait(5)
+                except subprocess.TimeoutExpired:
+                    p.kill()
+                    p.wait()
+
+
+class Mount:
+    """A mount in the foreground; `with` unmounts it and demands a clean exit."""
+
+    def __init__(self, pxarfs, args, point, options, repository=None, timeout=60):
+        self.path = point
+        self.log_path = pxarfs.folder / (point.name + ".log")
+        command = ["mount", "-f"]
+        if repository:
+            command += ["-r", str(repository)]
+        if options:
+            command += ["-o", options]
+        with open(self.log_path, "wb") as log:
+            self.process = pxarfs.start(*command, *args, point, stderr=log)
+        end = time.monotonic() + timeout
+        while not os.path.ismount(point):
+            assert self.process.poll() is None, f"mount failed: {self.log()}"
+            assert time.monotonic() < end, f"mount is not ready: {self.log()}"
+            time.sleep(0.005)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def unmount(self):
+        subprocess.run(["umount", self.path], check=True)
+        assert self.process.wait(10) == 0, self.log()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None and self.process.poll() is None:
+            self.unmount()
+        elif self.process.poll() is None:
+            subprocess.run(["umount", "-l", self.path], check=False)
+            self.process.send_signal(signal.SIGTERM)
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0:
+        pytest.exit("the end-to-end tests mount file systems and make device nodes: run them as root",
+                    returncode=2)
+    if not (BUILD / "pxarfs").exists():
+        pytest.exit(f"{BUILD / 'pxarfs'} is not there: run make first", returncode=2)
+
+
+@pytest.fixture
+def folder():
+    """A folder on a real file system (not tmpfs), removed afterwards."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="pxarfs-test-", dir="/var/tmp"))
+    yield path
+    subprocess.run(["chattr", "-R", "-ia", path], check=False, capture_output=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def pxarfs(folder):
+    program = Pxarfs(folder)
+    yield program
+    program.cleanup()
+
+
+def unpack(archive, target):
+    target.mkdir(mode=0o755)
+    subprocess.run(["tar", "-x", "-p", "-f", GOLDEN / archive, "-C", target], check=True)
+    return target
+
+
+@pytest.fixture
+def store(folder):
+    """The first golden datastore, unpacked: a private copy."""
+    return unpack("datastore.tar", folder / "store")
+
+
+@pytest.fixture
+def store2(folder):
+    """The second golden datastore."""
+    return unpack("datastore2.tar", folder / "store2")
