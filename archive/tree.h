@@ -9,12 +9,20 @@
  * Identity: a directory is known by `end`, the offset just after its goodbye table; any other
  *          entry by the offset of its ENTRY item.  The two never meet: at a directory's end
  *          stands a FILENAME, a GOODBYE or the end of the stream, never an ENTRY.
+ * Cost:    a member's head is one read_at call of a few hundred bytes, a further one only when
+ *          it is larger (many attributes) or a hard link; nothing is allocated per member, as
+ *          a tree_entry and a tree_window are reused.  Listing n members is n / 1024 + 1 calls
+ *          for the table and, through a tree_window, about one call for each 64 KiB of heads.
  * Layout:  archive/FORMAT.md, "Random access".
  * Owner:   struct tree is plain data, fixed once open, shared by any number of threads; the
  *          read_at is an argument so that each request can bring its own (read_at.h says how
  *          -EAGAIN restarts work).
- * Trust:   every byte is hostile.  Offsets are checked so that a walk always moves towards
- *          the start of the stream: a cycle is refused, depth is bounded by the stream's size.
+ * Trust:   every byte is hostile.  A member lies inside [start of its directory's members,
+ *          its goodbye table), and a sub-directory's end is at or before that table, so a walk
+ *          only ever moves inwards: a cycle is refused, depth is bounded by the stream's size.
+ *          Members listed together never overlap, so a walk visits each byte once.
+ * Errors:  -EBADMSG: damage, with the offset; -EAGAIN and whatever else the read_at gave; then
+ *          outputs hold nothing of use but may be passed in again.  -ENOMEM.
  */
 #ifndef PXARFS_TREE_H
 #define PXARFS_TREE_H
@@ -41,32 +49,62 @@ struct tree_dir {
 
 /* A goodbye slot, as absolute offsets. */
 struct tree_slot {
-	uint64_t name_hash;
+	uint64_t name_hash; /* as stored; tree_member() compares it with the name */
 	uint64_t filename_offset; /* of the member's FILENAME item */
 	uint64_t end; /* directories: their end; others: an upper bound only */
+	uint64_t limit; /* where the next member, or the goodbye table, begins */
+};
+
+enum {
+	TREE_WINDOW_SIZE = 64 << 10,
+	TREE_COLLISION_MAX = 4096, /* members of one hash that a look-up will compare */
+};
+
+/* The last bytes read of the stream: lets members that lie next to each other share one
+ * read_at call.  Belongs to one request; holds no state that a restart could trip over. */
+struct tree_window {
+	uint64_t begin; /* stream offset of the first byte held */
+	struct wbuf bytes;
 };
 
 /* One entry.  `meta` is reused from call to call; `target` points into `text`. */
 struct tree_entry {
-	uint64_t filename_offset; /* of the FILENAME; the root: its entry_offset */
+	uint64_t filename_offset; /* of the FILENAME; without one, the same as entry_offset */
 	uint64_t entry_offset; /* of the ENTRY; a hard link: of its target's ENTRY */
 	uint64_t dir_end; /* directories: their end; others 0 */
 	bool is_hardlink; /* reached through a HARDLINK, now resolved */
 	struct metadata meta;
 
-	/* Regular files.  Version 1: content lies at content_offset of the same stream.
-	 * Version 2: content_offset is that of the PAYLOAD header in the payload stream. */
+	/* Regular files.  Version 1: content lies at content_offset of the same stream, inside
+	 * it.  Version 2: content_offset is that of the PAYLOAD header in the payload stream,
+	 * unproven; offset and size together never exceed INT64_MAX. */
 	uint64_t content_offset;
 	uint64_t content_size;
 
 	uint64_t device_major, device_minor; /* char and block devices */
-	struct wbuf text; /* symlink target with its NUL; its length is text.size - 1 */
-	struct wbuf name; /* member name with its NUL, where it was read with one */
+	struct wbuf text; /* symlink target with its NUL; its length is text.size - 1.  A hard
+			   * link: the target's path as stored, for show only. */
+	struct wbuf name; /* member name with its NUL, empty where there is none */
+	struct tree_window scratch; /* the head's raw bytes */
 };
 
 void tree_entry_init(struct tree_entry *e);
 void tree_entry_release(struct tree_entry *e);
 DEFINE_AUTO_STRUCT(tree_entry)
+
+void tree_window_init(struct tree_window *w);
+void tree_window_release(struct tree_window *w);
+DEFINE_AUTO_STRUCT(tree_window)
+
+static inline const char *tree_entry_name(const struct tree_entry *e)
+{
+	return (const char *)e->name.data;
+}
+
+static inline const char *tree_entry_target(const struct tree_entry *e)
+{
+	return (const char *)e->text.data;
+}
 
 /* Identify the root from both ends of the stream.  Reads the head and the tail only. */
 int tree_open(struct tree *out, struct read_at *meta, struct err *err);
@@ -77,8 +115,9 @@ int tree_dir_open(const struct tree *tree, struct read_at *meta, uint64_t dir_en
 		  struct tree_dir *out, struct err *err);
 
 /* All slots, in stream order (ascending filename_offset).  `slots` has room for
- * dir->member_count.  Each slot's name_hash is as stored, unproven; overlapping or repeated
- * members and a directory's end beyond the parent's table are refused here. */
+ * dir->member_count, which tree_dir_open() has bounded by the stream's size.  A table whose
+ * slots point outside the directory, or two of them to the same place, is refused here; a
+ * member that reaches into the next one by tree_member().  O(n), sorting included. */
 int tree_dir_slots(const struct tree *tree, struct read_at *meta, const struct tree_dir *dir,
 		   struct tree_slot *slots, struct err *err);
 
@@ -88,12 +127,26 @@ int tree_dir_entry(const struct tree *tree, struct read_at *meta, const struct t
 
 /* The member behind a slot, its name included; a hard link is resolved to its target's entry
  * (is_hardlink is set, name is that of the link).  A sub-directory's table is not read.
- * -EBADMSG: damaged; the rest of the directory stays usable. */
+ * -EBADMSG: damaged (a name whose hash is not the slot's included); the rest of the directory
+ * stays usable.  out->name is filled in even then if it could be read, else empty. */
 int tree_member(const struct tree *tree, struct read_at *meta, const struct tree_dir *dir,
 		const struct tree_slot *slot, struct tree_entry *out, struct err *err);
 
+/* tree_member() of slots[i] for going through `slots[0..count)` in order: reads up to
+ * TREE_WINDOW_SIZE of adjacent heads into `w` at once, and skips sub-directories and version 1
+ * content between them.  A read_at that never waits may so be asked for heads behind slots[i]
+ * (never for anything else). */
+int tree_window_member(struct tree_window *w, const struct tree *tree, struct read_at *meta,
+		       const struct tree_dir *dir, const struct tree_slot *slots, size_t count,
+		       size_t i, struct tree_entry *out, struct err *err);
+
+/* Open the sub-directory `e`, proving that what ends there also begins at e->entry_offset. */
+int tree_member_dir(const struct tree *tree, struct read_at *meta, const struct tree_entry *e,
+		    struct tree_dir *out, struct err *err);
+
 /* Look a name up in the goodbye table: O(log members) slots, and one head for each slot with
- * its hash.  -ENOENT when there is none. */
+ * its hash.  -ENOENT when there is none; -EBADMSG when a slot with its hash is damaged and no
+ * other one has the name.  With repeated names it is unspecified which one is found. */
 int tree_lookup(const struct tree *tree, struct read_at *meta, const struct tree_dir *dir,
 		const char *name, size_t name_size, struct tree_entry *out, struct err *err);
 
@@ -102,7 +155,8 @@ int tree_entry_at(const struct tree *tree, struct read_at *meta, uint64_t entry_
 		  struct tree_entry *out, struct err *err);
 
 /* Walk a path from the root: components split at '/', empty ones and "." dropped, ".."
- * refused (-EINVAL), symlinks not followed.  `dir` is set when it leads to a directory. */
+ * refused (-EINVAL), symlinks not followed.  `dir` (may be NULL) is set when it leads to a
+ * directory.  -ENOENT, -ENOTDIR. */
 int tree_path(const struct tree *tree, struct read_at *meta, const char *path,
 	      struct tree_entry *out, struct tree_dir *dir, struct err *err);
 
