@@ -23,13 +23,15 @@ struct archive_name {
 };
 
 /* Which files of `m` hold the archive the user means.  Accepts the plain name and any of the
- * stored ones, with or without ".didx".  -ENOENT: none; a half whose other half is missing is
- * refused by name. */
+ * stored ones, with or without ".didx".  The plain name means the single stream if there is
+ * one, else the first complete pair, Proxmox Backup's before the design's.  -ENOENT: none;
+ * -EBADMSG: one half only, the message names both. */
 int archive_name_find(const struct manifest *m, const char *typed, struct archive_name *out,
 		      struct err *err);
 
-/* The names to write for "X.pxar": split by convention, or the single stream. */
-int archive_name_make(const char *typed, bool split, enum archive_names convention,
+/* The names to write for "X.pxar": split by convention, or the single stream.  -EINVAL: not
+ * such a name; -ENAMETOOLONG. */
+int archive_name_make(const char *typed, bool is_split, enum archive_names convention,
 		      struct archive_name *out, struct err *err);
 
 /* How a stored file is shown: "root.mpxar.didx" is (part of) "root.pxar", blobs and others
