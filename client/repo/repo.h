@@ -192,32 +192,47 @@ struct repo_ops {
 	void (*free)(struct repo *r);
 };
 
+/* Takes a message for a person about something that did not stop the work: "snapshot ... is
+ * read without a lock".  Called from any thread that uses the repository or a session of it. */
+typedef void repo_warning(void *arg, const char *message);
+
 struct repo {
 	const struct repo_ops *ops;
 	char *spelling; /* as the user gave it, for messages; from malloc */
+	repo_warning *warning; /* NULL: warnings are dropped; set before the first session */
+	void *warning_arg;
 };
 
-/* Open by spelling (client/repo/repo_name.h). */
+/* For backends. */
+void repo_warn(struct repo *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Opened by spelling (client/repo/repo_name.h); the sessions must be gone. */
 void repo_free(struct repo *r);
 DEFINE_AUTO_PTR(repo)
 
-/* Child namespaces of `ns` at every depth; not `ns` itself. */
+/* Child namespaces of `ns` at every depth; not `ns` itself.  -ENOENT: no namespace `ns`. */
 int repo_list_ns(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
 		 struct err *err);
 
-/* Groups of one namespace, and snapshots of one group, in no particular order. */
+/* Groups of one namespace (-ENOENT: there is none of that name), and snapshots of one group
+ * (an unknown group has none), finished or not, in no particular order. */
 int repo_list_groups(struct repo *r, const char *ns, repo_group_visit *visit, void *arg,
 		     struct err *err);
 int repo_list_snapshots(struct repo *r, const struct snapshot_group *group,
 			repo_snapshot_visit *visit, void *arg, struct err *err);
 
 /* Parse what a user typed (snapshot_parse()) and resolve "latest" to the newest finished
- * snapshot.  -ENOENT: no such group, or nothing finished in it. */
+ * snapshot.  -ENOENT: no such group, or nothing finished in it.  An explicit time is not
+ * looked up: repo_read() says when there is no such snapshot. */
 int repo_resolve(struct repo *r, const char *text, const char *ns, struct snapshot_name *out,
 		 struct err *err);
 
+/* -ENOENT: no such snapshot, or it is not finished.  -EBUSY: it is being removed. */
 int repo_read(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
 	      struct err *err);
+
+/* -EBUSY: another backup of the group is running, or a garbage collection; -EEXIST: there is
+ * such a snapshot, or a newer one; -EACCES: the group belongs to someone else. */
 int repo_write(struct repo *r, const struct repo_writer_params *params,
 	       struct repo_writer **out, struct err *err);
 

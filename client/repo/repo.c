@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/repo/repo.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- reader session --- */
+
+int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_file *out,
+			 struct err *err)
+{
+	return r->ops->get_file(r, name, out, err);
+}
+
+int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest, struct wbuf *out,
+			  struct err *err)
+{
+	return r->ops->get_chunk(r, digest, out, err);
+}
+
+void repo_reader_abort(struct repo_reader *r)
+{
+	r->ops->abort(r);
+}
+
+void repo_reader_free(struct repo_reader *r)
+{
+	if (r)
+		r->ops->free(r);
+}
+
+/* --- writer session --- */
+
+const struct snapshot_name *repo_writer_previous(struct repo_writer *w)
+{
+	return w->ops->previous(w);
+}
+
+int repo_writer_get_previous(struct repo_writer *w, const char *name, struct repo_file *out,
+			     struct err *err)
+{
+	return w->ops->get_previous(w, name, out, err);
+}
+
+int repo_writer_reuse_chunk(struct repo_writer *w, const struct digest *digest,
+			    struct err *err)
+{
+	return w->ops->reuse_chunk(w, digest, err);
+}
+
+int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, const void *data,
+			  size_t size, size_t plain_size, bool *duplicate, struct err *err)
+{
+	return w->ops->put_chunk(w, digest, data, size, plain_size, duplicate, err);
+}
+
+int repo_writer_index_open(struct repo_writer *w, const char *name, struct repo_index **out,
+			   struct err *err)
+{
+	return w->ops->index_open(w, name, out, err);
+}
+
+int repo_index_add(struct repo_writer *w, struct repo_index *ix, uint64_t chunk_size,
+		   const struct digest *digest, struct err *err)
+{
+	return w->ops->index_add(ix, chunk_size, digest, err);
+}
+
+int repo_index_close(struct repo_writer *w, struct repo_index *ix, uint64_t *size,
+		     struct digest *csum, struct err *err)
+{
+	return w->ops->index_close(ix, size, csum, err);
+}
+
+int repo_writer_put_blob(struct repo_writer *w, const char *name, const void *data, size_t size,
+			 struct err *err)
+{
+	return w->ops->put_blob(w, name, data, size, err);
+}
+
+int repo_writer_finish(struct repo_writer *w, const void *manifest_blob, size_t size,
+		       struct err *err)
+{
+	return w->ops->finish(w, manifest_blob, size, err);
+}
+
+void repo_writer_free(struct repo_writer *w)
+{
+	if (w)
+		w->ops->free(w);
+}
+
+/* --- repository --- */
+
+void repo_free(struct repo *r)
+{
+	if (r)
+		r->ops->free(r);
+}
+
+void repo_warn(struct repo *r, const char *format, ...)
+{
+	struct err message;
+	va_list ap;
+
+	if (!r->warning)
+		return;
+	va_start(ap, format);
+	vsnprintf(message.text, sizeof(message.text), format, ap);
+	va_end(ap);
+	r->warning(r->warning_arg, message.text);
+}
+
+int repo_list_ns(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
+		 struct err *err)
+{
+	return r->ops->list_ns(r, ns, visit, arg, err);
+}
+
+int repo_list_groups(struct repo *r, const char *ns, repo_group_visit *visit, void *arg,
+		     struct err *err)
+{
+	return r->ops->list_groups(r, ns, visit, arg, err);
+}
+
+int repo_list_snapshots(struct repo *r, const struct snapshot_group *group,
+			repo_snapshot_visit *visit, void *arg, struct err *err)
+{
+	return r->ops->list_snapshots(r, group, visit, arg, err);
+}
+
+static int newest_finished(void *arg, const struct repo_snapshot_info *info)
+{
+	int64_t *newest = arg;
+
+	if (info->finished && info->name.time > *newest)
+		*newest = info->name.time;
+	return 0;
+}
+
+int repo_resolve(struct repo *r, const char *text, const char *ns, struct snapshot_name *out,
+		 struct err *err)
+{
+	struct snapshot_name s;
+	bool latest;
+	int rc = snapshot_parse(text, ns, &s, &latest, err);
+
+	if (rc == 0 && latest)
+		rc = repo_list_snapshots(r, &s.group, newest_finished, &s.time, err);
+	if (rc < 0)
+		return rc;
+	if (s.time == 0)
+		return err_set(err, ENOENT, "%s: no finished snapshot of group %s/%s%s%s",
+			       r->spelling, s.group.type, s.group.id,
+			       s.group.ns[0] ? " in namespace " : "", s.group.ns);
+	*out = s;
+	return 0;
+}
+
+int repo_read(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
+	      struct err *err)
+{
+	return r->ops->read(r, name, out, err);
+}
+
+int repo_write(struct repo *r, const struct repo_writer_params *params,
+	       struct repo_writer **out, struct err *err)
+{
+	return r->ops->write(r, params, out, err);
+}
+
+enum archive_names repo_default_names(struct repo *r)
+{
+	return r->ops->default_names(r);
+}
