@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A chunk is in one of three states:
+ *
+ *	private   made by chunk_new(), refs >= 1, not linked: known to its maker only
+ *	cached    linked in its shard's table and LRU, refs >= 1, one of which is the cache's
+ *	idle      cached with refs == 1: nobody uses it, it may be evicted
+ *
+ * Invariants: a reference is taken from nothing only under the shard's lock (get, peek), so a
+ * chunk seen idle under that lock stays idle while it is held; whoever brings refs to 0 frees.
+ */
+#include "client/read/chunk_cache.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+enum {
+	SHARD_COUNT = 16, /* a power of two */
+	BUCKET_COUNT_MIN = 64,
+	/* Larger chunks get a mapping of their own: malloc's arenas would keep them when they are
+	 * freed, and the bound would not be the process's. */
+	MAPPED_SIZE_MIN = 128 << 10,
+	PAYLOAD_SHARE = 4, /* payload may keep 1/4 of the bound whatever metadata wants */
+};
+
+struct lru {
+	struct chunk *newest, *oldest;
+};
+
+struct shard {
+	pthread_mutex_t lock; /* guards all below, and the links of its chunks */
+	struct chunk **buckets;
+	size_t bucket_count; /* a power of two */
+	size_t count;
+	struct lru lru[CHUNK_CLASS_COUNT];
+	uint64_t hits, misses, evictions;
+} __attribute__((aligned(64)));
+
+struct chunk_cache {
+	size_t bytes_max;
+	atomic_size_t bytes[CHUNK_CLASS_COUNT]; /* of all chunks alive */
+	atomic_uint_fast64_t clock; /* ticks at each use */
+	pthread_mutex_t trim_lock; /* one evicts at a time, or two would evict for one's need */
+	struct shard shards[SHARD_COUNT];
+};
+
+/* Keys are digests, but those of plain files are not: all words count. */
+static uint64_t key_hash(const struct digest *key)
+{
+	uint64_t word[4], hash = 0;
+
+	static_assert(sizeof(word) == DIGEST_SIZE, "digest");
+	memcpy(word, key->bytes, sizeof(word));
+	for (int i = 0; i < 4; i++)
+		hash = (hash ^ word[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash ^ hash >> 32;
+}
+
+static struct shard *shard_of(struct chunk_cache *c, uint64_t hash)
+{
+	return &c->shards[hash >> 60 & (SHARD_COUNT - 1)];
+}
+
+static struct chunk **bucket_of(struct shard *s, uint64_t hash)
+{
+	return &s->buckets[hash & (s->bucket_count - 1)];
+}
+
+/* --- the table and the LRU; under the shard's lock --- */
+
+static struct chunk *shard_find(struct shard *s, uint64_t hash, const struct digest *key)
+{
+	struct chunk *chunk = *bucket_of(s, hash);
+
+	while (chunk && !digest_equal(&chunk->key, key))
+		chunk = chunk->hash_next;
+	return chunk;
+}
+
+/* Without memory the table stays as it is: slower, not wrong. */
+static void shard_grow(struct shard *s)
+{
+	size_t count = s->bucket_count * 2, old_count = s->bucket_count;
+	struct chunk **buckets = calloc(count, sizeof(struct chunk *)), **old = s->buckets;
+
+	if (!buckets)
+		return;
+	s->buckets = buckets;
+	s->bucket_count = count;
+	for (size_t i = 0; i < old_count; i++) {
+		for (struct chunk *chunk = old[i], *next; chunk; chunk = next) {
+			struct chunk **bucket = bucket_of(s, key_hash(&chunk->key));
+
+			next = chunk->hash_next;
+			chunk->hash_next = *bucket;
+			*bucket = chunk;
+		}
+	}
+	free(old);
+}
+
+static void lru_push(struct lru *lru, struct chunk *chunk)
+{
+	chunk->newer = NULL;
+	chunk->older = lru->newest;
+	if (lru->newest)
+		lru->newest->newer = chunk;
+	else
+		lru->oldest = chunk;
+	lru->newest = chunk;
+}
+
+static void lru_remove(struct lru *lru, struct chunk *chunk)
+{
+	if (chunk->newer)
+		chunk->newer->older = chunk->older;
+	else
+		lru->newest = chunk->older;
+	if (chunk->older)
+		chunk->older->newer = chunk->newer;
+	else
+		lru->oldest = chunk->newer;
+	chunk->newer = chunk->older = NULL;
+}
+
+static void shard_use(struct chunk_cache *c, struct shard *s, struct chunk *chunk)
+{
+	struct lru *lru = &s->lru[chunk->class_];
+
+	chunk->used = atomic_fetch_add_explicit(&c->clock, 1, memory_order_relaxed);
+	if (lru->newest == chunk)
+		return;
+	lru_remove(lru, chunk);
+	lru_push(lru, chunk);
+}
+
+static void shard_link(struct chunk_cache *c, struct shard *s, uint64_t hash,
+		       struct chunk *chunk)
+{
+	struct chunk **bucket;
+
+	if (s->count >= s->bucket_count)
+		shard_grow(s);
+	bucket = bucket_of(s, hash);
+	chunk->hash_next = *bucket;
+	*bucket = chunk;
+	lru_push(&s->lru[chunk->class_], chunk);
+	chunk->used = atomic_fetch_add_explicit(&c->clock, 1, memory_order_relaxed);
+	s->count++;
+}
+
+static void shard_unlink(struct shard *s, struct chunk *chunk)
+{
+	struct chunk **link = bucket_of(s, key_hash(&chunk->key));
+
+	while (*link != chunk)
+		link = &(*link)->hash_next;
+	*link = chunk->hash_next;
+	lru_remove(&s->lru[chunk->class_], chunk);
+	s->count--;
+}
+
+/* The longest unused idle chunk.  Those in use on the way are as good as used now; moving
+ * them keeps the next search short. */
+static struct chunk *shard_oldest_idle(struct chunk_cache *c, struct shard *s,
+				       enum chunk_class class_)
+{
+	struct lru *lru = &s->lru[class_];
+	struct chunk *end = lru->newest, *chunk = lru->oldest, *next;
+
+	for (; chunk; chunk = next) {
+		next = chunk == end ? NULL : chunk->newer;
+		if (atomic_load_explicit(&chunk->refs, memory_order_acquire) == 1)
+			return chunk;
+		shard_use(c, s, chunk);
+	}
+	return NULL;
+}
+
+/* --- memory --- */
+
+static size_t cache_bytes(struct chunk_cache *c)
+{
+	return atomic_load_explicit(&c->bytes[CHUNK_PAYLOAD], memory_order_relaxed) +
+	       atomic_load_explicit(&c->bytes[CHUNK_META], memory_order_relaxed);
+}
+
+static void chunk_charge(struct chunk *chunk)
+{
+	atomic_fetch_add_explicit(&chunk->cache->bytes[chunk->class_], chunk->cost,
+				  memory_order_relaxed);
+}
+
+static void chunk_uncharge(struct chunk *chunk)
+{
+	atomic_fetch_sub_explicit(&chunk->cache->bytes[chunk->class_], chunk->cost,
+				  memory_order_relaxed);
+}
+
+/* Its bytes follow the struct, or lie in a mapping of their own. */
+static struct chunk *chunk_allocate(size_t size)
+{
+	bool mapped = size >= MAPPED_SIZE_MIN;
+	struct chunk *chunk;
+
+	if (size > SIZE_MAX - sizeof(*chunk))
+		return NULL;
+	chunk = malloc(sizeof(*chunk) + (mapped ? 0 : size));
+	if (!chunk)
+		return NULL;
+	*chunk = (struct chunk){ .size = size, .cost = size + sizeof(*chunk) };
+	chunk->data = (uint8_t *)(chunk + 1);
+	if (!mapped)
+		return chunk;
+	chunk->data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (chunk->data == MAP_FAILED) {
+		free(chunk);
+		return NULL;
+	}
+	return chunk;
+}
+
+static void chunk_deallocate(struct chunk *chunk)
+{
+	if (chunk->size >= MAPPED_SIZE_MIN)
+		munmap(chunk->data, chunk->size);
+	free(chunk);
+}
+
+/* --- eviction --- */
+
+/* The shard whose oldest idle chunk of the class is the oldest of all; NULL: none is idle. */
+static struct shard *oldest_shard(struct chunk_cache *c, enum chunk_class class_)
+{
+	struct shard *best = NULL;
+	uint64_t best_used = 0;
+
+	for (int i = 0; i < SHARD_COUNT; i++) {
+		struct shard *s = &c->shards[i];
+		struct chunk *chunk;
+
+		pthread_mutex_lock(&s->lock);
+		chunk = shard_oldest_idle(c, s, class_);
+		if (chunk && (!best || chunk->used < best_used)) {
+			best = s;
+			best_used = chunk->used;
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+	return best;
+}
+
+/* Take one idle chunk out of the cache; it is the caller's then. */
+static struct chunk *evict_one(struct chunk_cache *c, enum chunk_class class_)
+{
+	struct shard *s = oldest_shard(c, class_);
+	struct chunk *chunk;
+
+	if (!s)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	chunk = shard_oldest_idle(c, s, class_);
+	if (chunk) {
+		shard_unlink(s, chunk);
+		s->evictions++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return chunk;
+}
+
+static enum chunk_class victim_class(struct chunk_cache *c)
+{
+	size_t payload = atomic_load_explicit(&c->bytes[CHUNK_PAYLOAD], memory_order_relaxed);
+
+	return payload > c->bytes_max / PAYLOAD_SHARE ? CHUNK_PAYLOAD : CHUNK_META;
+}
+
+/* Evict until the bound holds or nothing is idle. */
+static void cache_trim(struct chunk_cache *c)
+{
+	struct chunk *evicted = NULL;
+
+	pthread_mutex_lock(&c->trim_lock);
+	while (cache_bytes(c) > c->bytes_max) {
+		enum chunk_class first = victim_class(c);
+		struct chunk *chunk = evict_one(c, first);
+
+		if (!chunk)
+			chunk = evict_one(c, first == CHUNK_META ? CHUNK_PAYLOAD : CHUNK_META);
+		if (!chunk)
+			break;
+		chunk_uncharge(chunk);
+		chunk->hash_next = evicted;
+		evicted = chunk;
+	}
+	pthread_mutex_unlock(&c->trim_lock);
+
+	for (struct chunk *next; evicted; evicted = next) {
+		next = evicted->hash_next;
+		chunk_deallocate(evicted);
+	}
+}
+
+/* --- the interface --- */
+
+static bool shard_init(struct shard *s)
+{
+	pthread_mutex_init(&s->lock, NULL);
+	s->bucket_count = BUCKET_COUNT_MIN;
+	s->buckets = calloc(s->bucket_count, sizeof(struct chunk *));
+	return s->buckets != NULL;
+}
+
+struct chunk_cache *chunk_cache_new(size_t bytes_max)
+{
+	AUTO(chunk_cache) struct chunk_cache *c =
+		aligned_alloc(_Alignof(struct chunk_cache), sizeof(*c));
+	bool ok = true;
+
+	if (!c)
+		return NULL;
+	memset(c, 0, sizeof(*c));
+	c->bytes_max = bytes_max;
+	pthread_mutex_init(&c->trim_lock, NULL);
+	for (int i = 0; i < SHARD_COUNT; i++)
+		ok = shard_init(&c->shards[i]) && ok;
+	return ok ? steal(&c) : NULL;
+}
+
+static void shard_release(struct shard *s)
+{
+	for (int class_ = 0; class_ < CHUNK_CLASS_COUNT; class_++) {
+		for (struct chunk *chunk = s->lru[class_].oldest, *next; chunk; chunk = next) {
+			next = chunk->newer;
+			assert(atomic_load(&chunk->refs) == 1);
+			chunk_deallocate(chunk);
+		}
+	}
+	free(s->buckets);
+	pthread_mutex_destroy(&s->lock);
+}
+
+void chunk_cache_free(struct chunk_cache *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < SHARD_COUNT; i++)
+		shard_release(&c->shards[i]);
+	pthread_mutex_destroy(&c->trim_lock);
+	free(c);
+}
+
+struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key)
+{
+	uint64_t hash = key_hash(key);
+	struct shard *s = shard_of(c, hash);
+	struct chunk *chunk;
+
+	pthread_mutex_lock(&s->lock);
+	chunk = shard_find(s, hash, key);
+	if (chunk) {
+		shard_use(c, s, chunk_ref(chunk));
+		s->hits++;
+	} else {
+		s->misses++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return chunk;
+}
+
+struct chunk *chunk_cache_peek(struct chunk_cache *c, const struct digest *key)
+{
+	uint64_t hash = key_hash(key);
+	struct shard *s = shard_of(c, hash);
+	struct chunk *chunk;
+
+	pthread_mutex_lock(&s->lock);
+	chunk = shard_find(s, hash, key);
+	if (chunk)
+		chunk_ref(chunk);
+	pthread_mutex_unlock(&s->lock);
+	return chunk;
+}
+
+struct chunk *chunk_new(struct chunk_cache *c, const struct digest *key, size_t size,
+			enum chunk_class class_)
+{
+	struct chunk *chunk = chunk_allocate(size);
+
+	if (!chunk)
+		return NULL;
+	chunk->key = *key;
+	chunk->class_ = class_;
+	chunk->cache = c;
+	atomic_init(&chunk->refs, 1);
+	chunk_charge(chunk);
+	if (cache_bytes(c) > c->bytes_max)
+		cache_trim(c);
+	return chunk;
+}
+
+struct chunk *chunk_cache_insert(struct chunk_cache *c, struct chunk *fresh)
+{
+	uint64_t hash = key_hash(&fresh->key);
+	struct shard *s = shard_of(c, hash);
+	struct chunk *old;
+
+	pthread_mutex_lock(&s->lock);
+	old = shard_find(s, hash, &fresh->key);
+	if (old)
+		chunk_ref(old);
+	else
+		shard_link(c, s, hash, chunk_ref(fresh));
+	pthread_mutex_unlock(&s->lock);
+
+	if (!old)
+		return fresh;
+	chunk_unref(fresh);
+	return old;
+}
+
+struct chunk *chunk_ref(struct chunk *chunk)
+{
+	atomic_fetch_add_explicit(&chunk->refs, 1, memory_order_relaxed);
+	return chunk;
+}
+
+void chunk_unref(struct chunk *chunk)
+{
+	struct chunk_cache *c;
+	unsigned before;
+
+	if (!chunk)
+		return;
+	c = chunk->cache; /* the chunk may be gone right after the count went down */
+	before = atomic_fetch_sub_explicit(&chunk->refs, 1, memory_order_acq_rel);
+	if (before == 1) {
+		chunk_uncharge(chunk);
+		chunk_deallocate(chunk);
+	} else if (before == 2 && cache_bytes(c) > c->bytes_max) {
+		cache_trim(c);
+	}
+}
+
+void chunk_cache_stats(struct chunk_cache *c, struct chunk_cache_stats *out)
+{
+	*out = (struct chunk_cache_stats){ .bytes = cache_bytes(c), .bytes_max = c->bytes_max };
+	for (int i = 0; i < SHARD_COUNT; i++) {
+		struct shard *s = &c->shards[i];
+
+		pthread_mutex_lock(&s->lock);
+		out->hits += s->hits;
+		out->misses += s->misses;
+		out->evictions += s->evictions;
+		out->count += s->count;
+		pthread_mutex_unlock(&s->lock);
+	}
+}
