@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fetch - gets chunks that are not in memory: read, decode, verify, insert into the cache; one
- * request per chunk however many ask (single flight).
+ * load per chunk however many ask (single flight).
  *
- * A pool of threads does the work, so a caller never waits unless it wants to.
+ * A pool of threads does the work, so a caller never waits unless it wants to.  Threads start
+ * when there is work for them.  Metadata goes before payload, both before hints.  A load that
+ * failed is not remembered: who asks later tries again.  When a load fails that callers of
+ * several sources wait for, those of the other sources get a try of their own.
  *
  * Threads: any number of callers.  Callbacks run on a fetch thread (or on the caller's, when
  *          the chunk is in the cache already) without any lock held and must not block.
@@ -12,20 +15,52 @@
 #define PXARFS_FETCH_H
 
 #include "archive/base/err.h"
+#include "archive/base/wbuf.h"
+#include "archive/blob.h"
 #include "client/read/chunk_cache.h"
+
+enum {
+	FETCH_THREAD_COUNT_MAX = 64,
+	FETCH_HINT_COUNT_MAX = 256, /* hints queued at a time; more are dropped */
+};
+
+/* What each fetch thread owns, for the loads that run on it. */
+struct fetch_worker {
+	struct blob_codec *codec;
+	struct wbuf encoded; /* a chunk in its stored form; clear it before use */
+};
 
 /* Where a chunk's bytes come from; embedded in what loads it (client/read/stream.c). */
 struct fetch_source {
 	/* Fill chunk->data (chunk->size bytes) with verified bytes.  Called on a fetch thread,
 	 * several at once; may block.  `index` is the caller's. */
-	int (*load)(struct fetch_source *self, uint64_t index, struct chunk *chunk,
-		    struct err *err);
+	int (*load)(struct fetch_source *self, struct fetch_worker *worker, uint64_t index,
+		    struct chunk *chunk, struct err *err);
+
+	/* Put what cannot be had before the message of an error; returns rc.  Called once for
+	 * each error, on any thread. */
+	int (*wrap)(struct fetch_source *self, uint64_t index, int rc, struct err *err);
+
+	size_t pending; /* fetch's: loads and waiters of this source; its lock */
+};
+
+/* A chunk that somebody wants. */
+struct fetch_want {
+	struct fetch_source *source;
+	uint64_t index; /* for the source */
+	struct digest key;
+	size_t size; /* plain */
+	enum chunk_class class_;
 };
 
 struct fetch;
 struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count);
 
-/* Waits for loads in progress; queued ones end with -ECANCELED. */
+/* Queued loads end with -ECANCELED, and so does what is asked for from now on.  Does not wait.
+ * Loads in progress go on: abort their repository session to make them end. */
+void fetch_stop(struct fetch *f);
+
+/* fetch_stop(), then waits for loads in progress.  Their callbacks are called. */
 void fetch_free(struct fetch *f);
 DEFINE_AUTO_PTR(fetch)
 
@@ -37,34 +72,38 @@ typedef void fetch_done(void *arg, struct chunk *chunk, int rc, const struct err
 struct fetch_wait {
 	fetch_done *done;
 	void *arg;
-	struct fetch_wait *next; /* fetch's */
+	/* the rest is fetch's, zero at first; its lock */
+	struct fetch_want want;
+	struct fetch_load *load; /* waits for it; NULL: not (any more) waiting */
+	struct fetch_wait *next, *prev;
 };
 
-/* Ask for the chunk `key`, whose plain size is `size`.  `done` is called exactly once. */
-void fetch_get(struct fetch *f, struct fetch_source *source, uint64_t index,
-	       const struct digest *key, size_t size, enum chunk_class class_,
-	       struct fetch_wait *wait);
+/* Ask for a chunk.  `wait->done` is called exactly once, perhaps before this returns. */
+void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait *wait);
 
-/* Fetch into the cache without anyone waiting (read-ahead). */
-void fetch_hint(struct fetch *f, struct fetch_source *source, uint64_t index,
-		const struct digest *key, size_t size, enum chunk_class class_);
+/* Fetch into the cache without anyone waiting (read-ahead).  Dropped when too many are. */
+void fetch_hint(struct fetch *f, const struct fetch_want *want);
 
 /* Block until the chunk is there. */
-int fetch_wait_for(struct fetch *f, struct fetch_source *source, uint64_t index,
-		   const struct digest *key, size_t size, enum chunk_class class_,
-		   struct chunk **out, struct err *err);
+int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk **out,
+		   struct err *err);
 
 /* Forget a waiter that no longer wants an answer.  True: `done` will not be called any more;
- * false: it was or is being called. */
+ * false: it was, is being or (fetch_get() has not got there yet) will be called. */
 bool fetch_cancel(struct fetch *f, struct fetch_wait *wait);
 
-/* Wait until no load of `source` is queued or running (before it is freed). */
+/* Before `source` is freed: drop its hints, and wait until nothing of it is queued, running or
+ * waited for. */
 void fetch_drain(struct fetch *f, struct fetch_source *source);
 
 struct fetch_stats {
-	uint64_t loads, load_errors; /* chunks fetched, by class */
-	uint64_t meta_loads, payload_loads;
+	uint64_t meta_loads, payload_loads; /* loads begun, hints included */
+	uint64_t hints; /* loads nobody had asked for when they began */
+	uint64_t errors; /* loads that failed */
+	size_t queued, running, threads; /* now */
 };
 void fetch_stats(struct fetch *f, struct fetch_stats *out);
+
+struct chunk_cache *fetch_cache(struct fetch *f);
 
 #endif

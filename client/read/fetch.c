@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A load is in f->loads from the moment it is made until its result is known:
+ *
+ *	queued    in one lane, nobody works on it
+ *	running   in no lane; one thread is inside source->load()
+ *
+ * Invariants, under f->lock: at most one load a key; a wait is in the list of exactly one load
+ * or has load == NULL, and then its `done` was called, is about to be, or was cancelled; a
+ * queued load without waits is a hint; source->pending counts the loads that go to the source
+ * plus the waits that name it, so that a source with 0 is safe to free.
+ *
+ * A load enters the cache before it leaves f->loads, and who finds no load looks into the
+ * cache once more under the lock: so nothing is loaded twice at a time.
+ */
+#include "client/read/fetch.h"
+
+#include "archive/chunker.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+
+enum {
+	BUCKET_COUNT = 256,
+	/* An idle thread keeps a buffer of this size, not the largest it ever needed. */
+	IDLE_BUFFER_SIZE_MAX = 256 << 10,
+};
+
+enum lane_id { LANE_META, LANE_PAYLOAD, LANE_HINT, LANE_COUNT };
+
+struct fetch_load {
+	struct fetch_want want;
+	bool running;
+	enum lane_id lane; /* while queued */
+	struct fetch_load *hash_next;
+	struct fetch_load *next, *prev; /* in the lane */
+	struct fetch_wait *first, *last;
+};
+
+struct lane {
+	struct fetch_load *first, *last;
+	size_t count;
+};
+
+struct fetch {
+	struct chunk_cache *cache;
+	unsigned thread_count_max;
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t work; /* a lane got a load, or stopping */
+	pthread_cond_t drained; /* a source's `pending` became 0 */
+	bool stopping;
+	struct lane lanes[LANE_COUNT];
+	struct fetch_load *loads[BUCKET_COUNT];
+	size_t queued, running;
+	unsigned thread_count, idle_count;
+	pthread_t threads[FETCH_THREAD_COUNT_MAX];
+	struct fetch_stats stats;
+};
+
+/* --- loads, lanes and waits; under f->lock --- */
+
+static struct fetch_load **bucket_of(struct fetch *f, const struct digest *key)
+{
+	/* Keys of plain files differ in their last bytes, digests in all. */
+	return &f->loads[key->bytes[0] ^ key->bytes[DIGEST_SIZE - 8]];
+}
+
+static struct fetch_load *load_find(struct fetch *f, const struct digest *key)
+{
+	struct fetch_load *load = *bucket_of(f, key);
+
+	while (load && !digest_equal(&load->want.key, key))
+		load = load->hash_next;
+	return load;
+}
+
+static void load_unhash(struct fetch *f, struct fetch_load *load)
+{
+	struct fetch_load **link = bucket_of(f, &load->want.key);
+
+	while (*link != load)
+		link = &(*link)->hash_next;
+	*link = load->hash_next;
+}
+
+static void lane_push(struct fetch *f, struct fetch_load *load, enum lane_id id)
+{
+	struct lane *lane = &f->lanes[id];
+
+	load->lane = id;
+	load->next = NULL;
+	load->prev = lane->last;
+	if (lane->last)
+		lane->last->next = load;
+	else
+		lane->first = load;
+	lane->last = load;
+	lane->count++;
+	f->queued++;
+}
+
+static void lane_remove(struct fetch *f, struct fetch_load *load)
+{
+	struct lane *lane = &f->lanes[load->lane];
+
+	if (load->prev)
+		load->prev->next = load->next;
+	else
+		lane->first = load->next;
+	if (load->next)
+		load->next->prev = load->prev;
+	else
+		lane->last = load->prev;
+	lane->count--;
+	f->queued--;
+}
+
+static void source_add(struct fetch_source *source)
+{
+	source->pending++;
+}
+
+static void source_sub(struct fetch *f, struct fetch_source *source)
+{
+	assert(source->pending > 0);
+	if (--source->pending == 0)
+		pthread_cond_broadcast(&f->drained);
+}
+
+static enum lane_id lane_for(const struct fetch_want *want)
+{
+	return want->class_ == CHUNK_META ? LANE_META : LANE_PAYLOAD;
+}
+
+/* A load waits from now on, in the lane of its most urgent caller. */
+static void wait_attach(struct fetch *f, struct fetch_load *load, struct fetch_wait *wait)
+{
+	enum lane_id lane = lane_for(&wait->want);
+
+	wait->load = load;
+	wait->next = NULL;
+	wait->prev = load->last;
+	if (load->last)
+		load->last->next = wait;
+	else
+		load->first = wait;
+	load->last = wait;
+	source_add(wait->want.source);
+	if (!load->running && lane < load->lane) {
+		lane_remove(f, load);
+		lane_push(f, load, lane);
+	}
+}
+
+static void wait_detach(struct fetch *f, struct fetch_wait *wait)
+{
+	struct fetch_load *load = wait->load;
+
+	if (wait->prev)
+		wait->prev->next = wait->next;
+	else
+		load->first = wait->next;
+	if (wait->next)
+		wait->next->prev = wait->prev;
+	else
+		load->last = wait->prev;
+	wait->load = NULL;
+	source_sub(f, wait->want.source);
+}
+
+static struct fetch_load *load_new(struct fetch *f, const struct fetch_want *want,
+				   enum lane_id lane)
+{
+	struct fetch_load *load = calloc(1, sizeof(*load));
+
+	if (!load)
+		return NULL;
+	load->want = *want;
+	load->hash_next = *bucket_of(f, &want->key);
+	*bucket_of(f, &want->key) = load;
+	source_add(want->source);
+	lane_push(f, load, lane);
+	return load;
+}
+
+/* Forget a queued load that nobody waits for. */
+static void load_drop(struct fetch *f, struct fetch_load *load)
+{
+	assert(!load->running && !load->first);
+	lane_remove(f, load);
+	load_unhash(f, load);
+	source_sub(f, load->want.source);
+	free(load);
+}
+
+/* --- results, without locks --- */
+
+static int wrap_error(const struct fetch_want *want, int rc, struct err *err)
+{
+	return want->source->wrap ? want->source->wrap(want->source, want->index, rc, err) : rc;
+}
+
+static void deliver_error(struct fetch_wait *wait, int rc, const struct err *err)
+{
+	wait->done(wait->arg, NULL, rc, err);
+}
+
+/* `chunk` with a reference that goes to the waiter. */
+static void deliver_chunk(struct fetch_wait *wait, struct chunk *chunk)
+{
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (chunk->size == wait->want.size) {
+		wait->done(wait->arg, chunk, 0, &err);
+		return;
+	}
+	rc = err_set(&err, EBADMSG, "the chunk has %zu bytes, the index says %zu", chunk->size,
+		     wait->want.size);
+	chunk_unref(chunk);
+	deliver_error(wait, wrap_error(&wait->want, rc, &err), &err);
+}
+
+/* Deliver to a list of waits that are detached already; the last reference is given up. */
+static void deliver_all(struct fetch_wait *wait, struct chunk *chunk, int rc,
+			const struct err *err)
+{
+	for (struct fetch_wait *next; wait; wait = next) {
+		next = wait->next; /* `done` may free the wait */
+		if (chunk)
+			deliver_chunk(wait, chunk_ref(chunk));
+		else
+			deliver_error(wait, rc, err);
+	}
+	chunk_unref(chunk);
+}
+
+/* --- the threads --- */
+
+static bool same_want(const struct fetch_want *a, const struct fetch_want *b)
+{
+	return a->source == b->source && a->size == b->size;
+}
+
+/* Take the waits off a load that get its result: all of them, or after a failure those that
+ * asked for the very same.  Under f->lock. */
+static struct fetch_wait *take_waits(struct fetch *f, struct fetch_load *load, bool all)
+{
+	struct fetch_wait *first = NULL, **end = &first;
+
+	for (struct fetch_wait *wait = load->first, *next; wait; wait = next) {
+		next = wait->next;
+		if (!all && !same_want(&wait->want, &load->want))
+			continue;
+		wait_detach(f, wait);
+		wait->next = NULL;
+		*end = wait;
+		end = &wait->next;
+	}
+	return first;
+}
+
+/* The load's own callers have their error; the rest gets a try from their own source. */
+static void load_retry(struct fetch *f, struct fetch_load *load)
+{
+	source_sub(f, load->want.source);
+	load->want = load->first->want;
+	source_add(load->want.source);
+	load->running = false;
+	lane_push(f, load, lane_for(&load->want));
+	pthread_cond_signal(&f->work);
+}
+
+static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *chunk, int rc,
+			const struct err *err)
+{
+	struct fetch_wait *waits;
+
+	pthread_mutex_lock(&f->lock);
+	f->running--;
+	if (rc < 0)
+		f->stats.errors++;
+	waits = take_waits(f, load, rc == 0 || f->stopping);
+	if (load->first) {
+		load_retry(f, load);
+	} else {
+		load_unhash(f, load);
+		source_sub(f, load->want.source);
+		free(load);
+	}
+	pthread_mutex_unlock(&f->lock);
+	deliver_all(waits, chunk, rc, err);
+}
+
+static int load_chunk(struct fetch *f, struct fetch_worker *worker,
+		      const struct fetch_want *want, struct chunk **out, struct err *err)
+{
+	struct chunk *chunk;
+	int rc;
+
+	if (!worker->codec)
+		worker->codec = blob_codec_new();
+	chunk = worker->codec ? chunk_new(f->cache, &want->key, want->size, want->class_) : NULL;
+	if (!chunk)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = want->source->load(want->source, worker, want->index, chunk, err);
+	if (rc < 0)
+		chunk_unref(chunk);
+	else
+		*out = chunk_cache_insert(f->cache, chunk);
+	return rc;
+}
+
+static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_load *load)
+{
+	struct fetch_want want = load->want; /* constant while it runs */
+	struct chunk *chunk = NULL;
+	struct err err = ERR_INIT;
+	int rc = load_chunk(f, worker, &want, &chunk, &err);
+
+	if (rc < 0)
+		rc = wrap_error(&want, rc, &err);
+	load_finish(f, load, chunk, rc, &err);
+}
+
+/* The most urgent load, now running; NULL: none.  Under f->lock. */
+static struct fetch_load *next_load(struct fetch *f)
+{
+	struct fetch_load *load = NULL;
+
+	for (int i = 0; i < LANE_COUNT && !load; i++)
+		load = f->lanes[i].first;
+	if (!load)
+		return NULL;
+	lane_remove(f, load);
+	load->running = true;
+	f->running++;
+	if (!load->first)
+		f->stats.hints++;
+	if (load->want.class_ == CHUNK_META)
+		f->stats.meta_loads++;
+	else
+		f->stats.payload_loads++;
+	return load;
+}
+
+/* Wait for work.  The buffer shrinks first, out of the lock; then look again. */
+static void worker_idle(struct fetch *f, struct fetch_worker *worker)
+{
+	if (worker->encoded.capacity > IDLE_BUFFER_SIZE_MAX) {
+		pthread_mutex_unlock(&f->lock);
+		wbuf_release(&worker->encoded);
+		wbuf_init(&worker->encoded, BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX));
+		pthread_mutex_lock(&f->lock);
+		return;
+	}
+	f->idle_count++;
+	pthread_cond_wait(&f->work, &f->lock);
+	f->idle_count--;
+}
+
+static void *worker_main(void *arg)
+{
+	struct fetch_worker worker = {
+		.encoded = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX)),
+	};
+	struct fetch *f = arg;
+
+	pthread_setname_np(pthread_self(), "fetch");
+	pthread_mutex_lock(&f->lock);
+	while (!f->stopping) {
+		struct fetch_load *load = next_load(f);
+
+		if (!load) {
+			worker_idle(f, &worker);
+			continue;
+		}
+		pthread_mutex_unlock(&f->lock);
+		load_run(f, &worker, load);
+		pthread_mutex_lock(&f->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
+	wbuf_release(&worker.encoded);
+	blob_codec_free(worker.codec);
+	return NULL;
+}
+
+/* Wake a thread for a load just queued, or start one.  Signals stay with the threads of the
+ * program that expect them.  Under f->lock.  False: nobody will ever run it. */
+static bool wake_worker(struct fetch *f)
+{
+	sigset_t all, old;
+	int rc;
+
+	if (f->idle_count >= f->queued || f->thread_count == f->thread_count_max) {
+		pthread_cond_signal(&f->work);
+		return true;
+	}
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&f->threads[f->thread_count], NULL, worker_main, f);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc == 0)
+		f->thread_count++;
+	else
+		pthread_cond_signal(&f->work);
+	return f->thread_count > 0;
+}
+
+/* --- the interface --- */
+
+struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->cache = cache;
+	f->thread_count_max = thread_count;
+	if (f->thread_count_max < 1)
+		f->thread_count_max = 1;
+	if (f->thread_count_max > FETCH_THREAD_COUNT_MAX)
+		f->thread_count_max = FETCH_THREAD_COUNT_MAX;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->work, NULL);
+	pthread_cond_init(&f->drained, NULL);
+	return f;
+}
+
+/* All waits of all queued loads, which are forgotten.  Under f->lock. */
+static struct fetch_wait *take_queued(struct fetch *f)
+{
+	struct fetch_wait *first = NULL, **end = &first;
+
+	for (int i = 0; i < LANE_COUNT; i++) {
+		while (f->lanes[i].first) {
+			struct fetch_load *load = f->lanes[i].first;
+
+			*end = take_waits(f, load, true);
+			while (*end)
+				end = &(*end)->next;
+			load_drop(f, load);
+		}
+	}
+	return first;
+}
+
+void fetch_stop(struct fetch *f)
+{
+	struct err err = ERR_INIT;
+	struct fetch_wait *waits;
+
+	pthread_mutex_lock(&f->lock);
+	f->stopping = true;
+	waits = take_queued(f);
+	pthread_cond_broadcast(&f->work);
+	pthread_mutex_unlock(&f->lock);
+	deliver_all(waits, NULL, err_set(&err, ECANCELED, "stopped"), &err);
+}
+
+void fetch_free(struct fetch *f)
+{
+	if (!f)
+		return;
+	fetch_stop(f);
+	for (unsigned i = 0; i < f->thread_count; i++)
+		pthread_join(f->threads[i], NULL);
+	pthread_mutex_destroy(&f->lock);
+	pthread_cond_destroy(&f->work);
+	pthread_cond_destroy(&f->drained);
+	free(f);
+}
+
+/* The load to wait for, or the chunk that came meanwhile.  Under f->lock. */
+static int join_load(struct fetch *f, const struct fetch_want *want, enum lane_id lane,
+		     struct fetch_load **load, struct chunk **chunk, struct err *err)
+{
+	if (f->stopping)
+		return err_set(err, ECANCELED, "stopped");
+	*load = load_find(f, &want->key);
+	if (*load)
+		return 0;
+	*chunk = chunk_cache_peek(f->cache, &want->key);
+	if (*chunk)
+		return 0;
+	*load = load_new(f, want, lane);
+	if (!*load)
+		return err_set(err, ENOMEM, "out of memory");
+	if (!wake_worker(f)) {
+		load_drop(f, *load);
+		return err_set(err, ENOMEM, "cannot start a thread");
+	}
+	return 0;
+}
+
+void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait *wait)
+{
+	struct chunk *chunk = NULL;
+	struct fetch_load *load = NULL;
+	struct err err = ERR_INIT;
+	int rc;
+
+	pthread_mutex_lock(&f->lock);
+	wait->want = *want;
+	wait->load = NULL;
+	rc = join_load(f, want, lane_for(want), &load, &chunk, &err);
+	if (load && rc == 0)
+		wait_attach(f, load, wait);
+	pthread_mutex_unlock(&f->lock);
+
+	if (chunk)
+		deliver_chunk(wait, chunk);
+	else if (rc < 0)
+		deliver_error(wait, wrap_error(want, rc, &err), &err);
+}
+
+void fetch_hint(struct fetch *f, const struct fetch_want *want)
+{
+	struct chunk *chunk = NULL;
+	struct fetch_load *load;
+
+	pthread_mutex_lock(&f->lock);
+	if (f->lanes[LANE_HINT].count < FETCH_HINT_COUNT_MAX)
+		join_load(f, want, LANE_HINT, &load, &chunk, NULL);
+	pthread_mutex_unlock(&f->lock);
+	chunk_unref(chunk);
+}
+
+struct blocking_wait {
+	struct fetch_wait wait;
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t over;
+	bool is_over;
+	struct chunk *chunk;
+	int rc;
+	struct err err;
+};
+
+static void blocking_done(void *arg, struct chunk *chunk, int rc, const struct err *err)
+{
+	struct blocking_wait *b = arg;
+
+	pthread_mutex_lock(&b->lock);
+	b->chunk = chunk;
+	b->rc = rc;
+	if (rc < 0)
+		b->err = *err;
+	b->is_over = true;
+	pthread_cond_signal(&b->over);
+	pthread_mutex_unlock(&b->lock);
+}
+
+int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk **out,
+		   struct err *err)
+{
+	struct blocking_wait b = {
+		.wait = { .done = blocking_done, .arg = &b },
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.over = PTHREAD_COND_INITIALIZER,
+	};
+
+	fetch_get(f, want, &b.wait);
+	pthread_mutex_lock(&b.lock);
+	while (!b.is_over)
+		pthread_cond_wait(&b.over, &b.lock);
+	pthread_mutex_unlock(&b.lock);
+	pthread_mutex_destroy(&b.lock);
+	pthread_cond_destroy(&b.over);
+	if (b.rc < 0) {
+		if (err)
+			*err = b.err;
+		return b.rc;
+	}
+	*out = b.chunk;
+	return 0;
+}
+
+bool fetch_cancel(struct fetch *f, struct fetch_wait *wait)
+{
+	struct fetch_load *load;
+
+	pthread_mutex_lock(&f->lock);
+	load = wait->load;
+	if (load) {
+		wait_detach(f, wait);
+		if (!load->running && !load->first)
+			load_drop(f, load);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return load != NULL;
+}
+
+/* Under f->lock. */
+static void drop_hints(struct fetch *f, struct fetch_source *source)
+{
+	for (int i = 0; i < LANE_COUNT; i++) {
+		for (struct fetch_load *load = f->lanes[i].first, *next; load; load = next) {
+			next = load->next;
+			if (load->want.source == source && !load->first)
+				load_drop(f, load);
+		}
+	}
+}
+
+void fetch_drain(struct fetch *f, struct fetch_source *source)
+{
+	pthread_mutex_lock(&f->lock);
+	drop_hints(f, source);
+	while (source->pending > 0)
+		pthread_cond_wait(&f->drained, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fetch_stats(struct fetch *f, struct fetch_stats *out)
+{
+	pthread_mutex_lock(&f->lock);
+	*out = f->stats;
+	out->queued = f->queued;
+	out->running = f->running;
+	out->threads = f->thread_count;
+	pthread_mutex_unlock(&f->lock);
+}
+
+struct chunk_cache *fetch_cache(struct fetch *f)
+{
+	return f->cache;
+}
