@@ -42,12 +42,14 @@ int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *e
 /* Only magic and CRC: what can be checked without a key and without decompressing. */
 int blob_verify_crc(const void *data, size_t size, struct err *err);
 
-/* Append the stored form of `data` to `out`.  With `compress`, zstd is kept only if it fits
- * into `size` bytes. */
+/* Append the stored form of `data` to `out`, which needs room for a header and `size` bytes.
+ * With `compress`, zstd is kept only if it fits into `size` bytes.  -E2BIG: over
+ * BLOB_DATA_SIZE_MAX, or over the maximum of `out`. */
 int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
 		struct wbuf *out, struct err *err);
 
-/* Append the plain bytes to `out`, at most `plain_size_max` of them; the CRC is checked. */
+/* Append the plain bytes to `out`, at most `plain_size_max` of them; the CRC is checked.  Any
+ * number of zstd frames, with or without content sizes.  -E2BIG: over the maximum of `out`. */
 int blob_decode(struct blob_codec *codec, const void *data, size_t size,
 		size_t plain_size_max, struct wbuf *out, struct err *err);
 

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "archive/blob.h"
+
+#include "archive/base/ckd.h"
+#include "archive/base/crc32.h"
+#include "archive/base/cursor.h"
+#include "archive/base/hex.h"
+
+#include <assert.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+enum {
+	BLOB_MAGIC_SIZE = 8,
+	/* A block of the densest kind (a run) takes 4 bytes and makes at most 128 KiB, so no zstd
+	 * stream grows by more than this. */
+	ZSTD_GROWTH_MAX = (128 << 10) / 4,
+};
+
+static_assert(BLOB_MAGIC_SIZE + 4 == BLOB_HEADER_SIZE, "magic and CRC");
+static_assert(BLOB_HEADER_SIZE + 16 + 16 == BLOB_ENCRYPTED_HEADER_SIZE, "IV and tag");
+
+static const uint8_t magics[][BLOB_MAGIC_SIZE] = {
+	[BLOB_PLAIN] = { 0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1 },
+	[BLOB_ZSTD] = { 0x31, 0xb9, 0x58, 0x42, 0x6f, 0xb6, 0xa3, 0x7f },
+	[BLOB_ENCRYPTED] = { 0x7b, 0x67, 0x85, 0xbe, 0x22, 0x2d, 0x4c, 0xf0 },
+	[BLOB_ENCRYPTED_ZSTD] = { 0xe6, 0x59, 0x1b, 0xbf, 0x0b, 0xbf, 0xd8, 0x0b },
+};
+
+struct blob_codec {
+	ZSTD_CCtx *compress;
+	ZSTD_DCtx *decompress;
+	struct digest_ctx *digest;
+};
+
+struct blob_codec *blob_codec_new(void)
+{
+	AUTO(blob_codec) struct blob_codec *codec = calloc(1, sizeof(*codec));
+
+	if (!codec)
+		return NULL;
+	codec->compress = ZSTD_createCCtx();
+	codec->decompress = ZSTD_createDCtx();
+	codec->digest = digest_ctx_new();
+	if (!codec->compress || !codec->decompress || !codec->digest)
+		return NULL;
+	return steal(&codec);
+}
+
+void blob_codec_free(struct blob_codec *codec)
+{
+	if (!codec)
+		return;
+	ZSTD_freeCCtx(codec->compress);
+	ZSTD_freeDCtx(codec->decompress);
+	digest_ctx_free(codec->digest);
+	free(codec);
+}
+
+static bool is_encrypted(enum blob_kind kind)
+{
+	return kind == BLOB_ENCRYPTED || kind == BLOB_ENCRYPTED_ZSTD;
+}
+
+static size_t header_size(enum blob_kind kind)
+{
+	return is_encrypted(kind) ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
+}
+
+int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *err)
+{
+	char hex[2 * BLOB_MAGIC_SIZE + 1];
+
+	if (size < BLOB_HEADER_SIZE)
+		return err_set(err, EBADMSG, "blob too small (%zu bytes)", size);
+	for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
+		enum blob_kind k = (enum blob_kind)i;
+
+		if (memcmp(data, magics[i], BLOB_MAGIC_SIZE) != 0)
+			continue;
+		if (size < header_size(k))
+			return err_set(err, EBADMSG, "encrypted blob too small (%zu bytes)", size);
+		*kind = k;
+		return 0;
+	}
+	hex_encode(data, BLOB_MAGIC_SIZE, hex);
+	return err_set(err, EBADMSG, "no blob: it begins with %s", hex);
+}
+
+/* Prove magic and CRC; `body` is then what follows the header. */
+static int open_blob(const void *data, size_t size, enum blob_kind *kind, struct cursor *body,
+		     struct err *err)
+{
+	struct cursor c = cursor_of(data, size);
+	uint32_t stored, found;
+	int rc = blob_kind(data, size, kind, err);
+
+	if (rc < 0)
+		return rc;
+	cursor_bytes(&c, BLOB_MAGIC_SIZE);
+	stored = cursor_u32(&c);
+	cursor_bytes(&c, header_size(*kind) - BLOB_HEADER_SIZE);
+	*body = cursor_sub(&c, cursor_left(&c));
+	found = crc32_update(0, body->data, body->size);
+	if (stored != found)
+		return err_set(err, EBADMSG, "wrong CRC (%08x != %08x)", stored, found);
+	return 0;
+}
+
+int blob_verify_crc(const void *data, size_t size, struct err *err)
+{
+	struct cursor body;
+	enum blob_kind kind;
+
+	return open_blob(data, size, &kind, &body, err);
+}
+
+static int open_plain_blob(const void *data, size_t size, enum blob_kind *kind,
+			   struct cursor *body, struct err *err)
+{
+	int rc = open_blob(data, size, kind, body, err);
+
+	if (rc < 0)
+		return rc;
+	if (is_encrypted(*kind))
+		return err_set(err, ENOKEY, "encrypted: needs a key");
+	return 0;
+}
+
+/* --- encoding --- */
+
+/* One shot with room for exactly `size` bytes: "too small" means that it does not pay.  The
+ * server does the same, and zstd's output depends on the room.  0 in *stored: keep it plain. */
+static int compress_into(struct blob_codec *codec, uint8_t *to, const void *data, size_t size,
+			 size_t *stored, struct err *err)
+{
+	size_t n = ZSTD_compressCCtx(codec->compress, to, size, data, size, BLOB_ZSTD_LEVEL);
+
+	*stored = 0;
+	if (!ZSTD_isError(n))
+		*stored = n;
+	else if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+		return err_set(err, ENOMEM, "out of memory compressing a blob");
+	return 0;
+}
+
+int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
+		struct wbuf *out, struct err *err)
+{
+	enum blob_kind kind = BLOB_ZSTD;
+	size_t stored = 0;
+	uint8_t *to;
+
+	if (size > BLOB_DATA_SIZE_MAX)
+		return err_set(err, E2BIG, "data too large for a blob (%zu bytes)", size);
+	to = wbuf_reserve(out, BLOB_HEADER_SIZE + size);
+	if (!to)
+		return err_sys(err, -out->failed, "blob of %zu bytes", size);
+	if (compress && size > 0) {
+		int rc = compress_into(codec, to + BLOB_HEADER_SIZE, data, size, &stored, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	if (stored == 0) {
+		kind = BLOB_PLAIN;
+		stored = size;
+		if (size > 0)
+			memcpy(to + BLOB_HEADER_SIZE, data, size);
+	}
+	memcpy(to, magics[kind], BLOB_MAGIC_SIZE);
+	le32_put(to + BLOB_MAGIC_SIZE, crc32_update(0, to + BLOB_HEADER_SIZE, stored));
+	out->size += BLOB_HEADER_SIZE + stored;
+	return 0;
+}
+
+/* --- decoding --- */
+
+static int zstd_failed(size_t code, struct err *err)
+{
+	if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation)
+		return err_set(err, ENOMEM, "out of memory decompressing a blob");
+	return err_set(err, EBADMSG, "bad zstd data: %s", ZSTD_getErrorName(code));
+}
+
+static bool is_frame_magic(uint32_t magic)
+{
+	return magic == ZSTD_MAGICNUMBER ||
+	       (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
+}
+
+/* What the frames of a blob's body say they hold. */
+struct frames {
+	uint64_t plain_size;
+	bool exact; /* else plain_size is the most that so many bytes can hold */
+};
+
+static int measure_frame(struct cursor *c, struct frames *frames, struct err *err)
+{
+	const uint8_t *frame = c->data + c->position;
+	size_t left = cursor_left(c), n;
+	unsigned long long content;
+
+	if (left < sizeof(uint32_t) || !is_frame_magic(le32_get(frame)))
+		return err_set(err, EBADMSG, "bad zstd data: no frame at byte %zu", c->position);
+	n = ZSTD_findFrameCompressedSize(frame, left);
+	if (ZSTD_isError(n))
+		return zstd_failed(n, err);
+	cursor_bytes(c, n);
+	content = ZSTD_getFrameContentSize(frame, left);
+	if (content == ZSTD_CONTENTSIZE_ERROR)
+		return err_set(err, EBADMSG, "bad zstd data: damaged frame header");
+	if (content == ZSTD_CONTENTSIZE_UNKNOWN ||
+	    ckd_add(&frames->plain_size, frames->plain_size, content))
+		frames->exact = false;
+	return 0;
+}
+
+/*
+ * Walk over the frames without decoding them: they must fill `body` exactly.
+ *
+ * Only the present frame format passes: libzstd may be built with decoders of the formats
+ * before 1.0, which nobody ever wrote into a blob and which hostile bytes need not reach.
+ */
+static int measure_frames(const struct cursor *body, struct frames *out, struct err *err)
+{
+	struct frames frames = { .exact = true };
+	uint64_t most = (uint64_t)body->size * ZSTD_GROWTH_MAX;
+	struct cursor c = *body;
+
+	if (body->size == 0)
+		return err_set(err, EBADMSG, "bad zstd data: no frame");
+	while (cursor_left(&c) > 0) {
+		int rc = measure_frame(&c, &frames, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	if (frames.exact && frames.plain_size > most)
+		return err_set(err, EBADMSG, "bad zstd data: impossible content size");
+	if (!frames.exact)
+		frames.plain_size = most;
+	*out = frames;
+	return 0;
+}
+
+static int too_large(size_t plain_size_max, struct err *err)
+{
+	return err_set(err, EBADMSG, "blob holds more than the expected %zu bytes",
+		       plain_size_max);
+}
+
+/* All frames in one shot, straight into place: unlike the streaming decoder it needs no window
+ * buffer, whose size hostile bytes would choose. */
+static int decompress(struct blob_codec *codec, const struct cursor *body, uint8_t *to,
+		      size_t room, size_t *plain_size, struct err *err)
+{
+	size_t n = ZSTD_decompressDCtx(codec->decompress, to, room, body->data, body->size);
+
+	if (!ZSTD_isError(n)) {
+		*plain_size = n;
+		return 0;
+	}
+	if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
+		return too_large(room, err);
+	return zstd_failed(n, err);
+}
+
+static int append_decompressed(struct blob_codec *codec, const struct cursor *body,
+			       size_t plain_size_max, struct wbuf *out, struct err *err)
+{
+	struct frames frames;
+	size_t room, n;
+	uint8_t *to;
+	int rc = measure_frames(body, &frames, err);
+
+	if (rc < 0)
+		return rc;
+	if (frames.exact && frames.plain_size > plain_size_max)
+		return too_large(plain_size_max, err);
+	room = frames.plain_size < plain_size_max ? (size_t)frames.plain_size : plain_size_max;
+	to = wbuf_reserve(out, room);
+	if (!to)
+		return err_sys(err, -out->failed, "blob of %zu bytes", room);
+	rc = decompress(codec, body, to, room, &n, err);
+	if (rc == 0)
+		out->size += n;
+	return rc;
+}
+
+int blob_decode(struct blob_codec *codec, const void *data, size_t size,
+		size_t plain_size_max, struct wbuf *out, struct err *err)
+{
+	struct cursor body;
+	enum blob_kind kind;
+	int rc = open_plain_blob(data, size, &kind, &body, err);
+
+	if (rc < 0)
+		return rc;
+	if (kind == BLOB_ZSTD)
+		return append_decompressed(codec, &body, plain_size_max, out, err);
+	if (body.size > plain_size_max)
+		return too_large(plain_size_max, err);
+	if (wbuf_put(out, body.data, body.size) < 0)
+		return err_sys(err, -out->failed, "blob of %zu bytes", body.size);
+	return 0;
+}
+
+static int decode_into(struct blob_codec *codec, enum blob_kind kind, const struct cursor *body,
+		       uint8_t *plain, size_t plain_size, size_t *found, struct err *err)
+{
+	struct frames frames;
+	int rc;
+
+	if (kind == BLOB_ZSTD) {
+		rc = measure_frames(body, &frames, err);
+		return rc < 0 ? rc : decompress(codec, body, plain, plain_size, found, err);
+	}
+	if (body->size > plain_size)
+		return too_large(plain_size, err);
+	if (body->size > 0)
+		memcpy(plain, body->data, body->size);
+	*found = body->size;
+	return 0;
+}
+
+int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
+		      const struct digest *digest, uint8_t *plain, size_t plain_size,
+		      struct err *err)
+{
+	struct cursor body;
+	struct digest found;
+	enum blob_kind kind;
+	size_t found_size;
+	int rc = open_plain_blob(data, size, &kind, &body, err);
+
+	if (rc == 0)
+		rc = decode_into(codec, kind, &body, plain, plain_size, &found_size, err);
+	if (rc < 0)
+		return rc;
+	if (found_size != plain_size)
+		return err_set(err, EBADMSG, "chunk holds %zu bytes, not the expected %zu",
+			       found_size, plain_size);
+	digest_ctx_of(codec->digest, plain, plain_size, &found);
+	if (!digest_equal(&found, digest)) {
+		char hex[DIGEST_HEX_SIZE];
+
+		digest_to_hex(&found, hex);
+		return err_set(err, EBADMSG, "chunk has the wrong digest %s", hex);
+	}
+	return 0;
+}
