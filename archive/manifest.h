@@ -46,7 +46,8 @@ struct manifest {
 	char *signature; /* 64 hex digits, or NULL */
 	char *key_fingerprint; /* long form, or NULL */
 	char *verify_state; /* "ok", "failed", or NULL */
-	void *unprotected; /* the whole "unprotected" object (json_t) */
+	void *unprotected; /* the whole "unprotected" object (json_t), unknown members too;
+			    * the two above are copies of what was decoded from it */
 };
 
 struct manifest *manifest_new(const char *backup_type, const char *backup_id,
@@ -54,12 +55,14 @@ struct manifest *manifest_new(const char *backup_type, const char *backup_id,
 void manifest_free(struct manifest *m);
 DEFINE_AUTO_PTR(manifest)
 
-/* Decode JSON text (the decoded blob). */
+/* Decode JSON text (the decoded blob).  -EBADMSG (the message says which member), -E2BIG: too
+ * many files.  Unknown members are dropped, as by the server, but for those of "unprotected". */
 int manifest_decode(const void *text, size_t size, struct manifest **out, struct err *err);
 
 /* Append the text form: two-space indent, sorted keys, no final newline. */
 int manifest_encode(const struct manifest *m, struct wbuf *out, struct err *err);
 
+/* -EBADMSG: no file name, or an impossible size; -EEXIST: it is there already; -E2BIG. */
 int manifest_add_file(struct manifest *m, const char *name, uint64_t size,
 		      const struct digest *csum, enum crypt_mode mode, struct err *err);
 int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_stats *stats,
