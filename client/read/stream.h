@@ -11,6 +11,9 @@
  *
  * Owner:   a stream is freed with stream_free() after all its views were released.
  * Threads: a stream: any number; a view: one at a time.
+ * Errors:  what cannot be had or is not what the index says: -EBADMSG, -EIO, -ENOKEY,
+ *          -ECANCELED and others, never -ENOENT, and -EAGAIN from a view only.  The message
+ *          names archive, chunk, offset and digest.
  */
 #ifndef PXARFS_STREAM_H
 #define PXARFS_STREAM_H
@@ -22,37 +25,52 @@
 
 #include <sys/uio.h>
 
+enum { STREAM_FILE_PIECE_SIZE = 256 << 10 }; /* what plain files are cut into */
+
 struct stream;
 
-/* Over a dynamic index.  Takes `index_file` over (whose bytes `ix` borrows) on success;
- * `reader` is lent and must outlive the stream.  `archive_name` is for messages, copied. */
+/* Over a dynamic index whose chunks are not encrypted.  Takes `index_file` over (whose bytes
+ * `ix` borrows) on success; `reader` is lent and must outlive the stream.  `archive_name` is
+ * for messages, copied. */
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
 		    struct repo_file *index_file, const struct didx *ix,
 		    enum chunk_class class_, const char *archive_name, struct err *err);
 
-/* Over a plain file.  Takes `fd` over on success. */
+/* Over a plain file, which must not change while it is open: what is read after it did is
+ * -EIO.  Takes `fd` over on success.  May be empty. */
 int stream_new_file(struct stream **out, struct fetch *fetch, int fd,
 		    enum chunk_class class_, const char *file_name, struct err *err);
 
+/* Waits for loads in progress. */
 void stream_free(struct stream *s);
 DEFINE_AUTO_PTR(stream)
 
 uint64_t stream_size(const struct stream *s);
+struct fetch *stream_fetch(const struct stream *s);
 
 /* The blocking way; lives as long as the stream, any number of threads. */
 struct read_at *stream_read_at(struct stream *s);
 
+/* Read-ahead: ask for the chunks of [begin, end) that are not in memory. */
+void stream_hint(struct stream *s, uint64_t begin, uint64_t end);
+
 enum { STREAM_VIEW_INLINE = 4 };
 
+struct stream_held {
+	struct chunk *chunk;
+	uint64_t begin; /* stream offset of its first byte */
+};
+
+/* Lives at one address: it points into itself.  Costs no allocation up to STREAM_VIEW_INLINE
+ * chunks. */
 struct stream_view {
 	struct read_at base; /* first: a view is a read_at */
 	struct stream *stream;
-	struct chunk **held; /* chunks seen by this request */
-	uint64_t *held_index;
+	struct stream_held *held; /* chunks seen by this request */
 	size_t held_count, held_capacity;
-	struct chunk *held_inline[STREAM_VIEW_INLINE];
-	uint64_t held_index_inline[STREAM_VIEW_INLINE];
+	struct stream_held held_inline[STREAM_VIEW_INLINE];
 	uint64_t missing; /* chunk index, valid after -EAGAIN */
+	uint64_t missing_end; /* the read that missed goes up to this stream offset */
 	bool is_missing;
 };
 
@@ -60,17 +78,23 @@ void stream_view_init(struct stream_view *v, struct stream *s);
 void stream_view_release(struct stream_view *v);
 DEFINE_AUTO_STRUCT(stream_view)
 
+/* Let go of all chunks, for a long request that has got a part of its work done for good and
+ * will not ask for what it read so far again. */
+void stream_view_forget(struct stream_view *v);
+
 /* Like read, but without a copy: fill `iov` (room for *iov_count) with pieces of held chunks
  * that make up [offset, offset + size); valid until the view is released.  -EAGAIN on a miss,
- * -E2BIG when more pieces are needed than there is room for. */
+ * -E2BIG when more pieces are needed than there is room for, -EBADMSG past the end. */
 int stream_view_map(struct stream_view *v, uint64_t offset, size_t size, struct iovec *iov,
 		    size_t *iov_count, struct err *err);
 
-/* After -EAGAIN: ask for the missing chunk.  wait->done gets it; hand it to stream_view_hold()
+/* After -EAGAIN: ask for the missing chunk (and give hints for the rest of the read that
+ * missed it).  wait->done gets it, perhaps before this returns; hand it to stream_view_hold()
  * and run the request again. */
 void stream_view_wait(struct stream_view *v, struct fetch_wait *wait);
 
-/* Keep a chunk that the last stream_view_wait() brought (takes its reference). */
+/* Keep a chunk that the last stream_view_wait() brought (takes its reference, also when it
+ * fails with -ENOMEM). */
 int stream_view_hold(struct stream_view *v, struct chunk *chunk);
 
 #endif
