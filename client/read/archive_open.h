@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * archive_open - a snapshot's archive, or plain files, ready for reading; nothing fetched
- * early: opening reads the manifest and the metadata index (plain file: nothing but both
- * ends); the payload index comes with the first content that is asked for.
+ * early: opening reads the manifest and the metadata index (plain file: nothing); the root
+ * comes with archive_tree(), the payload index with the first content that is asked for.
  *
  * Owner:   free with archive_free(), after every request on it has ended.
  * Threads: any number once open.
@@ -17,18 +17,24 @@
 struct archive;
 
 /* `typed` is "root.pxar" whatever the stored names.  The reader session is taken over on
- * success.  Verifies the manifest and the index against it.  -ENOKEY: encrypted. */
+ * success.  Verifies the manifest and the index against it; a signature is not looked at.
+ * -ENOENT: no such archive; -ENOKEY: encrypted. */
 int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
 		 const char *typed, struct err *err);
 
-/* A plain "X.pxar", or "X.mpxar" with "X.ppxar" beside it (found when content is read). */
+/* A plain "X.pxar", or "X.mpxar" with "X.ppxar" beside it (or "X.pxar.meta" with
+ * "X.pxar.pld"), which is looked for when content is read. */
 int archive_open_file(struct archive **out, struct fetch *fetch, const char *path,
 		      struct err *err);
 
+/* Waits for loads in progress; abort the reader session first when they may hang. */
 void archive_free(struct archive *a);
 DEFINE_AUTO_PTR(archive)
 
-const char *archive_display_name(const struct archive *a); /* for messages */
+const char *archive_display_name(const struct archive *a); /* "root.pxar", for messages */
+
+/* The session, for repo_reader_abort(); NULL for plain files. */
+struct repo_reader *archive_reader(struct archive *a);
 
 /* The metadata (or only) stream. */
 struct stream *archive_meta(struct archive *a);
@@ -40,10 +46,20 @@ int archive_tree(struct archive *a, const struct tree **out, struct err *err);
 int archive_tree_try(struct archive *a, struct stream_view *view, const struct tree **out,
 		     struct err *err);
 
-/* The stream that holds file contents: version 1 the same as archive_meta().  Opens (and
- * verifies) the payload index on the first call, which may block on the repository;
- * archive_payload_ready() says whether it still would. */
+/* The stream that holds file contents: version 1 the same as archive_meta().  The first call
+ * opens and verifies the payload index, which blocks; a failure is tried again by the next.
+ * The markers at both ends of the stream are not read: tree_payload_check() proves what is
+ * used. */
 int archive_payload(struct archive *a, struct stream **out, struct err *err);
+
+/* Not blocking: -EAGAIN when the payload index is yet to be opened: archive_payload_wait(). */
+int archive_payload_try(struct archive *a, struct stream **out, struct err *err);
+
+/* Have it opened on a fetch thread.  wait->done is called when that has ended (perhaps before
+ * this returns); on success with a chunk of no bytes, to be given up with chunk_unref(). */
+void archive_payload_wait(struct archive *a, struct fetch_wait *wait);
+
+/* Whether archive_payload() would not block. */
 bool archive_payload_ready(struct archive *a);
 
 #endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/read/archive_open.h"
+
+#include "archive/base/le.h"
+#include "archive/blob.h"
+#include "archive/manifest.h"
+#include "archive/pxar.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct archive {
+	struct fetch *fetch;
+	struct stream *meta;
+	char *display_name;
+
+	/* Of a snapshot: */
+	struct repo_reader *reader;
+	struct manifest *manifest;
+	char payload_name[ARCHIVE_NAME_SIZE_MAX + 1]; /* "": single stream */
+
+	char *payload_path; /* of plain files; NULL: single stream */
+
+	pthread_mutex_t tree_lock; /* guards the writing of `tree` */
+	struct tree tree; /* constant once tree_known */
+	atomic_bool tree_known;
+
+	/* The payload index is opened as the load of a chunk without bytes: so it happens once
+	 * however many ask, on a fetch thread, and can be waited for like any chunk. */
+	struct fetch_source payload_source;
+	struct digest payload_key;
+	_Atomic(struct stream *) payload; /* written by that load alone */
+};
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t size = strlen(text), end_size = strlen(end);
+
+	return size > end_size && strcmp(text + size - end_size, end) == 0;
+}
+
+static bool is_split(const struct archive *a)
+{
+	return a->payload_path || a->payload_name[0];
+}
+
+/* --- the payload stream --- */
+
+static struct archive *archive_of_source(struct fetch_source *source)
+{
+	return (struct archive *)((char *)source - offsetof(struct archive, payload_source));
+}
+
+/* Open an index and compare it with the manifest before anything of it is used. */
+static int open_index(struct archive *a, const char *name, enum chunk_class class_,
+		      struct stream **out, struct err *err)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	struct didx ix;
+	int rc = repo_reader_get_file(a->reader, name, &file, err);
+
+	if (rc < 0)
+		return rc;
+	rc = didx_open(&ix, file.data, file.size, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", name);
+	rc = manifest_check(a->manifest, name, ix.size, &ix.csum, err);
+	if (rc < 0)
+		return rc;
+	return stream_new_didx(out, a->fetch, a->reader, &file, &ix, class_, name, err);
+}
+
+static int open_file(struct fetch *fetch, const char *path, enum chunk_class class_,
+		     struct stream **out, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	/* Not blocking: the open of a fifo would wait for its writer. */
+	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int rc;
+
+	if (fd < 0)
+		return err_sys(err, errno, "%s", path);
+	rc = stream_new_file(out, fetch, fd, class_, slash ? slash + 1 : path, err);
+	if (rc == 0)
+		steal_fd(&fd);
+	return rc;
+}
+
+static int payload_load(struct fetch_source *source, struct fetch_worker *worker,
+			uint64_t index, struct chunk *chunk, struct err *err)
+{
+	struct archive *a = archive_of_source(source);
+	struct stream *payload;
+	int rc;
+
+	(void)worker;
+	(void)index;
+	(void)chunk;
+	if (atomic_load_explicit(&a->payload, memory_order_acquire))
+		return 0;
+	if (a->payload_path)
+		rc = open_file(a->fetch, a->payload_path, CHUNK_PAYLOAD, &payload, err);
+	else
+		rc = open_index(a, a->payload_name, CHUNK_PAYLOAD, &payload, err);
+	if (rc == 0)
+		atomic_store_explicit(&a->payload, payload, memory_order_release);
+	return rc;
+}
+
+/* A payload that is not there is no "no such file" of the archive's. */
+static int payload_wrap(struct fetch_source *source, uint64_t index, int rc, struct err *err)
+{
+	(void)index;
+	if (rc == -ENOENT || rc == -EAGAIN)
+		rc = -EIO;
+	return err_wrap(err, rc, "%s", archive_of_source(source)->display_name);
+}
+
+static struct fetch_want payload_want(struct archive *a)
+{
+	return (struct fetch_want){
+		.source = &a->payload_source,
+		.key = a->payload_key,
+		.class_ = CHUNK_META,
+	};
+}
+
+/* No other archive of this process has had this key, and no digest or piece of a file has. */
+static void payload_key_init(struct digest *key)
+{
+	static atomic_uint_fast64_t counter;
+
+	memset(key->bytes, 0, sizeof(key->bytes));
+	le64_put(key->bytes, atomic_fetch_add(&counter, 1));
+	le64_put(key->bytes + 24, UINT64_C(0xa2c4) << 48);
+}
+
+/* --- open and close --- */
+
+static struct archive *archive_new(struct fetch *fetch, const char *display_name)
+{
+	AUTO(archive) struct archive *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->fetch = fetch;
+	a->payload_source.load = payload_load;
+	a->payload_source.wrap = payload_wrap;
+	payload_key_init(&a->payload_key);
+	pthread_mutex_init(&a->tree_lock, NULL);
+	a->display_name = strdup(display_name);
+	return a->display_name ? steal(&a) : NULL;
+}
+
+void archive_free(struct archive *a)
+{
+	if (!a)
+		return;
+	fetch_drain(a->fetch, &a->payload_source);
+	stream_free(atomic_load_explicit(&a->payload, memory_order_acquire));
+	stream_free(a->meta);
+	repo_reader_free(a->reader);
+	manifest_free(a->manifest);
+	pthread_mutex_destroy(&a->tree_lock);
+	free(a->payload_path);
+	free(a->display_name);
+	free(a);
+}
+
+static int read_manifest(struct repo_reader *reader, struct manifest **out, struct err *err)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	int rc;
+
+	if (!codec)
+		return err_set(err, ENOMEM, "%s: out of memory", MANIFEST_BLOB_NAME);
+	rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &file, err);
+	if (rc < 0)
+		return rc;
+	rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
+	if (rc == 0)
+		rc = manifest_decode(text.data, text.size, out, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;
+}
+
+static int refuse_encrypted(const struct manifest *m, const char *name, struct err *err)
+{
+	const struct manifest_file *file = name[0] ? manifest_find(m, name) : NULL;
+
+	if (file && file->crypt_mode == CRYPT_MODE_ENCRYPT)
+		return err_set(err, ENOKEY, "%s: needs a key", name);
+	return 0;
+}
+
+/* What `typed` means in this snapshot, and whether we can read it. */
+static int find_names(const struct manifest *m, const char *typed, struct archive_name *out,
+		      struct err *err)
+{
+	int rc = archive_name_find(m, typed, out, err);
+
+	if (rc == 0)
+		rc = refuse_encrypted(m, out->meta, err);
+	if (rc == 0)
+		rc = refuse_encrypted(m, out->payload, err);
+	return rc;
+}
+
+int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		 const char *typed, struct err *err)
+{
+	AUTO(manifest) struct manifest *manifest = NULL;
+	AUTO(archive) struct archive *a = NULL;
+	char display_name[ARCHIVE_NAME_SIZE_MAX + 1];
+	struct archive_name names;
+	int rc = read_manifest(reader, &manifest, err);
+
+	if (rc == 0)
+		rc = find_names(manifest, typed, &names, err);
+	if (rc < 0)
+		return rc;
+	archive_name_display(names.meta, display_name);
+	a = archive_new(fetch, display_name);
+	if (!a)
+		return err_set(err, ENOMEM, "%s: out of memory", typed);
+	a->manifest = steal(&manifest);
+	memcpy(a->payload_name, names.payload, sizeof(a->payload_name));
+
+	/* A single stream is mostly content. */
+	a->reader = reader;
+	rc = open_index(a, names.meta, is_split(a) ? CHUNK_META : CHUNK_PAYLOAD, &a->meta, err);
+	if (rc < 0) {
+		a->reader = NULL; /* still the caller's */
+		return rc;
+	}
+	*out = steal(&a);
+	return 0;
+}
+
+/* "X.ppxar" for "X.mpxar"; NULL in *out for a single stream. */
+static int payload_path_of(const char *path, char **out, struct err *err)
+{
+	static const char *const pairs[][2] = {
+		{ ".mpxar", ".ppxar" },
+		{ ".pxar.meta", ".pxar.pld" },
+	};
+
+	*out = NULL;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		const char *meta = pairs[i][0], *payload = pairs[i][1];
+		int stem_size;
+
+		if (ends_with(path, payload))
+			return err_set(err, EINVAL, "%s: holds contents only; name the \"%s\" file",
+				       path, meta);
+		if (!ends_with(path, meta))
+			continue;
+		stem_size = (int)(strlen(path) - strlen(meta));
+		if (asprintf(out, "%.*s%s", stem_size, path, payload) < 0) {
+			*out = NULL;
+			return err_set(err, ENOMEM, "%s: out of memory", path);
+		}
+	}
+	return 0;
+}
+
+int archive_open_file(struct archive **out, struct fetch *fetch, const char *path,
+		      struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO(archive) struct archive *a = archive_new(fetch, slash ? slash + 1 : path);
+	int rc;
+
+	if (!a)
+		return err_set(err, ENOMEM, "%s: out of memory", path);
+	rc = payload_path_of(path, &a->payload_path, err);
+	if (rc == 0)
+		rc = open_file(fetch, path, is_split(a) ? CHUNK_META : CHUNK_PAYLOAD, &a->meta,
+			       err);
+	if (rc == 0)
+		*out = steal(&a);
+	return rc;
+}
+
+const char *archive_display_name(const struct archive *a)
+{
+	return a->display_name;
+}
+
+struct repo_reader *archive_reader(struct archive *a)
+{
+	return a->reader;
+}
+
+struct stream *archive_meta(struct archive *a)
+{
+	return a->meta;
+}
+
+/* --- the tree --- */
+
+static const struct tree *known_tree(struct archive *a)
+{
+	return atomic_load_explicit(&a->tree_known, memory_order_acquire) ? &a->tree : NULL;
+}
+
+/* Two may do the work at once; both find the same. */
+static int open_tree(struct archive *a, struct read_at *meta, const struct tree **out,
+		     struct err *err)
+{
+	struct tree tree;
+	int rc;
+
+	*out = known_tree(a);
+	if (*out)
+		return 0;
+	rc = tree_open(&tree, meta, err);
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", a->display_name);
+
+	pthread_mutex_lock(&a->tree_lock);
+	if (!known_tree(a)) {
+		a->tree = tree;
+		atomic_store_explicit(&a->tree_known, true, memory_order_release);
+	}
+	pthread_mutex_unlock(&a->tree_lock);
+	*out = &a->tree;
+	return 0;
+}
+
+int archive_tree(struct archive *a, const struct tree **out, struct err *err)
+{
+	return open_tree(a, stream_read_at(a->meta), out, err);
+}
+
+int archive_tree_try(struct archive *a, struct stream_view *view, const struct tree **out,
+		     struct err *err)
+{
+	return open_tree(a, &view->base, out, err);
+}
+
+/* --- contents --- */
+
+static bool is_version(struct archive *a, unsigned version)
+{
+	const struct tree *tree = known_tree(a);
+
+	return tree && tree->version == version;
+}
+
+int archive_payload_try(struct archive *a, struct stream **out, struct err *err)
+{
+	struct stream *payload;
+
+	if (!is_split(a) && is_version(a, PXAR_VERSION_2))
+		return err_set(err, EBADMSG, "%s: its contents are in another file, not given",
+			       a->display_name);
+	if (!is_split(a) || is_version(a, PXAR_VERSION_1)) {
+		*out = a->meta;
+		return 0;
+	}
+	payload = atomic_load_explicit(&a->payload, memory_order_acquire);
+	if (!payload)
+		return -EAGAIN;
+	*out = payload;
+	return 0;
+}
+
+void archive_payload_wait(struct archive *a, struct fetch_wait *wait)
+{
+	struct fetch_want want = payload_want(a);
+
+	fetch_get(a->fetch, &want, wait);
+}
+
+int archive_payload(struct archive *a, struct stream **out, struct err *err)
+{
+	struct fetch_want want = payload_want(a);
+	struct chunk *none;
+	int rc = archive_payload_try(a, out, err);
+
+	if (rc != -EAGAIN)
+		return rc;
+	rc = fetch_wait_for(a->fetch, &want, &none, err);
+	if (rc < 0)
+		return rc;
+	chunk_unref(none);
+	return archive_payload_try(a, out, err);
+}
+
+bool archive_payload_ready(struct archive *a)
+{
+	struct stream *payload;
+
+	return archive_payload_try(a, &payload, NULL) != -EAGAIN;
+}
