@@ -115,9 +115,10 @@ int tree_dir_open(const struct tree *tree, struct read_at *meta, uint64_t dir_en
 		  struct tree_dir *out, struct err *err);
 
 /* All slots, in stream order (ascending filename_offset).  `slots` has room for
- * dir->member_count, which tree_dir_open() has bounded by the stream's size.  A table whose
- * slots point outside the directory, or two of them to the same place, is refused here; a
- * member that reaches into the next one by tree_member().  O(n), sorting included. */
+ * dir->member_count, which tree_dir_open() has bounded by the stream's size.  O(n), sorting
+ * included.  Only the reading can fail: what is wrong with a slot is told by tree_member(),
+ * so that the others stay usable.  One that points outside the directory has the table's own
+ * offset (dir->goodbye_offset) and comes last. */
 int tree_dir_slots(const struct tree *tree, struct read_at *meta, const struct tree_dir *dir,
 		   struct tree_slot *slots, struct err *err);
 
@@ -127,8 +128,9 @@ int tree_dir_entry(const struct tree *tree, struct read_at *meta, const struct t
 
 /* The member behind a slot, its name included; a hard link is resolved to its target's entry
  * (is_hardlink is set, name is that of the link).  A sub-directory's table is not read.
- * -EBADMSG: damaged (a name whose hash is not the slot's included); the rest of the directory
- * stays usable.  out->name is filled in even then if it could be read, else empty. */
+ * -EBADMSG: damaged (a name whose hash is not the slot's; a member that reaches into the next
+ * one); the rest of the directory stays usable.  out->name is filled in even then if it could
+ * be read, else empty. */
 int tree_member(const struct tree *tree, struct read_at *meta, const struct tree_dir *dir,
 		const struct tree_slot *slot, struct tree_entry *out, struct err *err);
 
