@@ -18,15 +18,20 @@ struct meta_features {
 	bool xattrs, acls, fcaps, projid, fat;
 };
 
+/* proc, sysfs and the like: their files are not data. */
 bool meta_fs_is_virtual(uint64_t fs_magic);
 
-/* By the magic; requested features are all. */
+/* All that the file system with this magic (statfs f_type) may hold. */
 void meta_features_of(uint64_t fs_magic, struct meta_features *out);
 
-/* Fill `m` (cleared first) from `st` and, for regular files and directories, from the open
- * descriptor `fd` (others: fd is not used).  Features found missing are switched off in `f`.
+/* Fill `m` (cleared first) with what `st` says. */
+void meta_read_stat(struct metadata *m, const struct stat *st);
+
+/* The same, and for regular files and directories all else from the open descriptor `fd`
+ * (others: fd is not used).  Features found missing are switched off in `f`.
  * `skip_e2big`: an xattr list or value that is too large ends the entry's xattrs instead of
- * failing. */
+ * failing with -E2BIG.  Errors are those of the system calls; no memory is allocated but for
+ * attributes of more than 512 bytes and what `m` needs. */
 int meta_read(struct metadata *m, int fd, const struct stat *st, struct meta_features *f,
 	      bool skip_e2big, struct err *err);
 
