@@ -10,13 +10,14 @@
 #ifndef PXARFS_CHUNKER_H
 #define PXARFS_CHUNKER_H
 
-#include <stdbool.h>
+#include "archive/base/cleanup.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
 	CHUNKER_WINDOW_SIZE = 64,
-	CHUNKER_AVG_SIZE_MIN = 64 << 10, /* of a pxar stream; any power of two >= 256 works */
+	CHUNKER_AVG_SIZE_MIN = 64 << 10, /* of a pxar stream */
 	CHUNKER_AVG_SIZE_MAX = 4 << 20,
 	CHUNKER_AVG_SIZE_DEFAULT = 4 << 20,
 	CHUNKER_AVG_SIZE_CATALOG = 512 << 10,
@@ -31,7 +32,8 @@ struct chunker {
 	uint8_t window[CHUNKER_WINDOW_SIZE]; /* the last bytes, by position modulo 64 */
 };
 
-/* `avg_size` is a power of two, 256 <= avg_size <= CHUNKER_AVG_SIZE_MAX. */
+/* `avg_size` is a power of two, 512 <= avg_size <= CHUNKER_AVG_SIZE_MAX.  Chunks are then
+ * avg_size / 4 to avg_size * 4 bytes long, the last one of a stream may be shorter. */
 void chunker_init(struct chunker *c, size_t avg_size);
 
 /* Forget the current chunk: the next byte begins a new one. */
@@ -46,8 +48,10 @@ size_t chunker_scan(struct chunker *c, const void *data, size_t size);
  * The payload stream's chunker: prefers the starts of files as cut points.
  *
  * Suggestions are stream offsets in rising order; to make the cuts a pure function of the
- * stream and the file starts, give each before the bytes that precede it are scanned
- * (FORMAT.md, "Suggested boundaries").
+ * stream, its pieces and the file starts, give each before the bytes that precede it are
+ * scanned (FORMAT.md, "Suggested boundaries").
+ *
+ * Owner:   embedded; release with chunker_suggest_release().
  */
 struct chunker_suggest {
 	struct chunker plain;
@@ -57,14 +61,37 @@ struct chunker_suggest {
 
 void chunker_suggest_init(struct chunker_suggest *c, size_t avg_size);
 void chunker_suggest_release(struct chunker_suggest *c);
+DEFINE_AUTO_STRUCT(chunker_suggest)
 
-/* -ENOMEM. */
+/* -ENOMEM.  One that repeats the last pending one is dropped, so however many files start at
+ * one place (as files taken over from an older archive do), it takes no room. */
 int chunker_suggest_add(struct chunker_suggest *c, uint64_t stream_offset);
+
+/* Forget the current chunk, not the suggestions. */
 void chunker_suggest_reset(struct chunker_suggest *c);
 
 /* As chunker_scan(), for `size` bytes that follow `scanned` bytes already buffered and scanned
  * of a chunk that begins at stream offset `chunk_begin`. */
 size_t chunker_suggest_scan(struct chunker_suggest *c, uint64_t chunk_begin, size_t scanned,
 			    const void *data, size_t size);
+
+enum chunker_cut {
+	CHUNKER_CUT_NONE, /* all bytes were taken, the chunk goes on */
+	CHUNKER_CUT_FOUND,
+	CHUNKER_CUT_FORCED,
+};
+
+/*
+ * The same with a forced boundary: the stream offset at which chunks of an older archive are
+ * put in (FORMAT.md, "Forced boundaries"), or NULL while there is none.  At a cut *chunk_size
+ * is the size of the whole chunk, those already scanned included, and the chunker is reset.
+ *
+ * A forced chunk may have any size below size_max, even 0: then there is no chunk.  Afterwards
+ * the caller puts in what belongs there, and its chunk_begin moves by the size of that, too.
+ * `boundary` must not lie before `chunk_begin`.
+ */
+enum chunker_cut chunker_suggest_scan_forced(struct chunker_suggest *c, uint64_t chunk_begin,
+					     size_t scanned, const void *data, size_t size,
+					     const uint64_t *boundary, size_t *chunk_size);
 
 #endif
