@@ -8,9 +8,20 @@
  * encoder_finish() closes the root.  A file is announced with its size and then given exactly
  * that many bytes; the size is never corrected (pad with zeros what a shrunken file lacks).
  *
+ * Writes: each member's head, up to where its content or its first member begins, is one write
+ * to the metadata stream.  The payload stream gets the start marker, per file the header of
+ * its payload, the content in the pieces the caller gives, and the tail marker, each as one
+ * write: where a chunker cuts may depend on it.
+ *
+ * To copy an archive without its content (or with payloads that others write), announce every
+ * file with encoder_file_reuse(), which writes no payload and takes any rising offset; give a
+ * payload sink that drops the two markers; and restore the goodbye slots of files that had
+ * been written anew with encoder_member_size().
+ *
  * Layout:  archive/FORMAT.md, "Encoder".
  * Owner:   free with encoder_free(), finished or not.  Names and metadata are borrowed for the
- *          call only.  Memory: 24 bytes a member of each open directory.
+ *          call only.  Memory: 24 bytes a member of each open directory, and one head.  Nothing
+ *          is allocated per entry.
  * Threads: one owner at a time.
  * Errors:  -EINVAL: a call out of order, a bad name, a type that does not fit; -E2BIG: an item
  *          over its limit (nothing of it was written, the caller may skip the object);
@@ -30,11 +41,12 @@ struct encoder_sink {
 struct encoder_params {
 	struct encoder_sink meta; /* version 1: the only stream */
 	struct encoder_sink payload; /* write == NULL: version 1 */
-	const void *prelude; /* version 2 only; NULL: none */
+	const void *prelude; /* version 2 only, borrowed by encoder_new(); NULL: none */
 	size_t prelude_size;
 
-	/* Version 2, may be NULL: called before anything of a regular file is written (not for
-	 * hard links), with the payload offset it will stand at: a good place for a cut. */
+	/* Version 2, may be NULL: called before anything of a regular file is written or
+	 * referenced (not for hard links), with encoder_payload_offset(): a good place for a
+	 * cut.  The same offset may come again. */
 	void (*suggest_cut)(void *arg, uint64_t payload_offset);
 	void *suggest_arg;
 };
@@ -57,13 +69,20 @@ int encoder_file_write(struct encoder *e, const void *data, size_t size, struct 
 int encoder_file_end(struct encoder *e, struct err *err); /* -EINVAL: bytes are missing */
 
 /* A file whose payload is (or will be) in the payload stream already: version 2 only.
- * `payload_offset` is that of its PAYLOAD header, not below encoder_payload_offset(). */
+ * `payload_offset` is that of its PAYLOAD header, neither below encoder_payload_offset() nor
+ * inside the payload that was last referred to.  Its goodbye slot does not count the content. */
 int encoder_file_reuse(struct encoder *e, const char *name, const struct metadata *meta,
 		       uint64_t payload_offset, uint64_t size, uint64_t *filename_offset,
 		       struct err *err);
 
-/* Account for `size` bytes of old payload stream spliced in by the caller. */
+/* Account for `size` bytes of payload stream that the caller put there himself. */
 int encoder_payload_advance(struct encoder *e, uint64_t size, struct err *err);
+
+/* What the goodbye slot of a member of the innermost open directory says of its size, instead
+ * of what the encoder counted; `member` counts from 0 in order of emission.  For copies: the
+ * slot of a regular file has two forms (archive/FORMAT.md, "Goodbye tables").  -EINVAL: no such
+ * member, or smaller than what the metadata stream holds of it. */
+int encoder_member_size(struct encoder *e, size_t member, uint64_t size, struct err *err);
 
 int encoder_symlink(struct encoder *e, const char *name, const struct metadata *meta,
 		    const char *target, struct err *err);
