@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/mount_opts.h"
+
+#include "fuse/loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum word_kind {
+	WORD_IGNORED, /* no effect on a file system that is never written */
+	WORD_IGNORED_VALUE, /* the same, "name=anything" */
+	WORD_FLAG, /* sets the bool at `field` to `value` */
+	WORD_SIZE, /* bytes, with K, M, G or T */
+	WORD_SECONDS, /* kept as milliseconds */
+	WORD_READERS,
+};
+
+struct word {
+	const char *name;
+	enum word_kind kind;
+	size_t field;
+	bool value;
+};
+
+#define FIELD(name) offsetof(struct mount_opts, name)
+
+static const struct word words[] = {
+	{ "dev", WORD_FLAG, FIELD(dev), true },
+	{ "nodev", WORD_FLAG, FIELD(dev), false },
+	{ "suid", WORD_FLAG, FIELD(suid), true },
+	{ "nosuid", WORD_FLAG, FIELD(suid), false },
+	{ "noexec", WORD_FLAG, FIELD(noexec), true },
+	{ "exec", WORD_FLAG, FIELD(noexec), false },
+	{ "allow_other", WORD_FLAG, FIELD(allow_other), true },
+	{ "noallow_other", WORD_FLAG, FIELD(allow_other), false },
+	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
+	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
+	{ "readers", WORD_READERS, FIELD(reader_count), false },
+
+	/* always so */
+	{ .name = "ro" },
+	{ .name = "default_permissions" },
+
+	/* mount(8) says "rw" whenever fstab does not say "ro"; the mount is read-only all the
+	 * same, as with every file system that cannot be written */
+	{ .name = "rw" },
+	{ .name = "async" },
+	{ .name = "sync" },
+	{ .name = "dirsync" },
+	{ .name = "atime" },
+	{ .name = "noatime" },
+	{ .name = "diratime" },
+	{ .name = "nodiratime" },
+	{ .name = "relatime" },
+	{ .name = "norelatime" },
+	{ .name = "strictatime" },
+	{ .name = "nostrictatime" },
+	{ .name = "lazytime" },
+	{ .name = "nolazytime" },
+
+	/* for mount(8), systemd and their like */
+	{ .name = "defaults" },
+	{ .name = "auto" },
+	{ .name = "noauto" },
+	{ .name = "nofail" },
+	{ .name = "_netdev" },
+	{ .name = "user" },
+	{ .name = "nouser" },
+	{ .name = "users" },
+	{ .name = "owner" },
+	{ .name = "group" },
+	{ .name = "user", .kind = WORD_IGNORED_VALUE },
+	{ .name = "comment", .kind = WORD_IGNORED_VALUE },
+};
+
+void mount_opts_init(struct mount_opts *o, bool is_root)
+{
+	*o = (struct mount_opts){
+		.allow_other = is_root,
+		.cache_bytes = MOUNT_OPTS_CACHE_BYTES,
+		.timeout_ms = MOUNT_OPTS_TIMEOUT_SECONDS * 1000,
+		.reader_count = MOUNT_OPTS_READERS,
+	};
+}
+
+/* A decimal number at `text`, all of it up to `end`; -EINVAL when it is none or too large. */
+static int parse_number(const char *text, const char *end, uint64_t *out)
+{
+	uint64_t n = 0;
+
+	if (text == end)
+		return -EINVAL;
+	for (; text < end; text++) {
+		if (*text < '0' || *text > '9' || n > UINT64_MAX / 10 - 1)
+			return -EINVAL;
+		n = n * 10 + (uint64_t)(*text - '0');
+	}
+	*out = n;
+	return 0;
+}
+
+/* 268435456, 262144K, 256M, 1G; the letter in either case, "iB" or "B" behind it allowed. */
+static int parse_size(const char *text, size_t length, size_t *out)
+{
+	static const char units[] = "KMGT";
+	const char *end = text + length;
+	unsigned shift = 0;
+	const char *unit;
+	uint64_t n;
+
+	if (end - text > 1 && end[-1] == 'B')
+		end--;
+	if (end - text > 2 && end[-1] == 'i')
+		end--;
+	unit = end > text ? strchr(units, end[-1] & ~0x20) : NULL;
+	if (unit && *unit) {
+		shift = 10 * (unsigned)(unit - units + 1);
+		end--;
+	}
+	if (parse_number(text, end, &n) < 0 || n > SIZE_MAX >> shift)
+		return -EINVAL;
+	*out = (size_t)n << shift;
+	return 0;
+}
+
+static int take_size(size_t *field, const char *value, size_t length, struct err *err)
+{
+	size_t bytes;
+
+	if (parse_size(value, length, &bytes) < 0)
+		return err_set(err, EINVAL, "'%.*s' is not a size (like 256M)", (int)length, value);
+	if (bytes < MOUNT_OPTS_CACHE_BYTES_MIN)
+		return err_set(err, EINVAL, "less than 1M is too small");
+	*field = bytes;
+	return 0;
+}
+
+static int take_number(unsigned *field, const char *value, size_t length, unsigned scale,
+		       unsigned max, struct err *err)
+{
+	uint64_t n;
+
+	if (parse_number(value, value + length, &n) < 0 || n < 1 || n > max)
+		return err_set(err, EINVAL, "'%.*s' is not a number from 1 to %u", (int)length,
+			       value, max);
+	*field = (unsigned)n * scale;
+	return 0;
+}
+
+static int take_word(struct mount_opts *o, const struct word *w, const char *value,
+		     size_t length, struct err *err)
+{
+	void *field = (char *)o + w->field;
+
+	switch (w->kind) {
+	case WORD_FLAG:
+		*(bool *)field = w->value;
+		return 0;
+	case WORD_SIZE:
+		return take_size(field, value, length, err);
+	case WORD_SECONDS:
+		return take_number(field, value, length, 1000, MOUNT_OPTS_TIMEOUT_SECONDS_MAX, err);
+	case WORD_READERS:
+		return take_number(field, value, length, 1, LOOP_READERS_MAX, err);
+	default:
+		return 0;
+	}
+}
+
+static bool has_value(const struct word *w)
+{
+	return w->kind != WORD_IGNORED && w->kind != WORD_FLAG;
+}
+
+static const struct word *find_word(const char *name, size_t length, bool value)
+{
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strlen(words[i].name) == length && memcmp(words[i].name, name, length) == 0 &&
+		    has_value(&words[i]) == value)
+			return &words[i];
+	return NULL;
+}
+
+static int parse_word(struct mount_opts *o, const char *text, size_t length, struct err *err)
+{
+	const char *equals = memchr(text, '=', length);
+	size_t name_length = equals ? (size_t)(equals - text) : length;
+	const struct word *w = find_word(text, name_length, equals != NULL);
+	int rc;
+
+	if (length == 0 || (length > 2 && (memcmp(text, "x-", 2) == 0 || memcmp(text, "X-", 2) == 0)))
+		return 0;
+	if (!w && find_word(text, name_length, !equals))
+		return err_set(err, EINVAL, "mount option '%.*s' %s", (int)name_length, text,
+			       equals ? "takes no value" : "needs a value");
+	if (!w)
+		return err_set(err, EINVAL, "unknown mount option '%.*s'", (int)length, text);
+	rc = take_word(o, w, equals ? equals + 1 : "",
+		       equals ? length - name_length - 1 : 0, err);
+	return rc < 0 ? err_wrap(err, rc, "mount option '%.*s'", (int)name_length, text) : 0;
+}
+
+int mount_opts_parse(struct mount_opts *o, const char *text, struct err *err)
+{
+	for (;;) {
+		size_t length = strcspn(text, ",");
+		int rc = parse_word(o, text, length, err);
+
+		if (rc < 0)
+			return rc;
+		text += length;
+		if (*text == '\0')
+			return 0;
+		text++;
+	}
+}
+
+/* libfuse splits at commas and takes a backslash for an escape. */
+static void put_escaped(struct wbuf *out, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == ',' || *text == '\\')
+			wbuf_put_u8(out, '\\');
+		wbuf_put_u8(out, (uint8_t)*text);
+	}
+}
+
+int mount_opts_kernel(const struct mount_opts *o, const char *source, const char *subtype,
+		      struct wbuf *out)
+{
+	wbuf_put_text(out, "ro,default_permissions");
+	wbuf_put_text(out, o->suid ? ",suid" : ",nosuid");
+	wbuf_put_text(out, o->dev ? ",dev" : ",nodev");
+	if (o->noexec)
+		wbuf_put_text(out, ",noexec");
+	if (o->allow_other)
+		wbuf_put_text(out, ",allow_other");
+	wbuf_put_text(out, ",subtype=");
+	put_escaped(out, subtype);
+	wbuf_put_text(out, ",fsname=");
+	put_escaped(out, source);
+	return wbuf_put_u8(out, 0);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/mount_opts.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct mount_opts parsed(const char *text)
+{
+	struct mount_opts o;
+	struct err err = ERR_INIT;
+
+	mount_opts_init(&o, true);
+	if (mount_opts_parse(&o, text, &err) != 0)
+		fail_msg("'%s': %s", text, err.text);
+	return o;
+}
+
+static void assert_refused(const char *text, const char *why)
+{
+	struct mount_opts o;
+	struct err err = ERR_INIT;
+
+	mount_opts_init(&o, true);
+	assert_int_equal(mount_opts_parse(&o, text, &err), -EINVAL);
+	if (!strstr(err.text, why))
+		fail_msg("'%s': '%s' does not say '%s'", text, err.text, why);
+}
+
+static void defaults_are_closed(void **state)
+{
+	struct mount_opts o;
+
+	(void)state;
+	mount_opts_init(&o, false);
+	assert_false(o.dev || o.suid || o.noexec || o.allow_other);
+	assert_int_equal(o.timeout_ms, 60000);
+	assert_int_equal(o.cache_bytes, 256 << 20);
+	mount_opts_init(&o, true);
+	assert_true(o.allow_other);
+}
+
+static void the_last_word_wins(void **state)
+{
+	(void)state;
+	assert_true(parsed("nodev,dev").dev);
+	assert_false(parsed("suid,nosuid").suid);
+	assert_true(parsed("exec,noexec").noexec);
+	assert_false(parsed("allow_other,noallow_other").allow_other);
+	assert_int_equal(parsed("timeout=5,timeout=7").timeout_ms, 7000);
+}
+
+static void accepts_what_fstab_and_mount_add(void **state)
+{
+	(void)state;
+	parsed("");
+	parsed("rw,defaults,noauto,nofail,_netdev,user,users,noatime,relatime");
+	parsed("x-systemd.automount,x-systemd.idle-timeout=60,X-mount.mkdir=0755,comment=a b");
+	parsed("user=joe,,ro,");
+}
+
+static void reads_sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t bytes;
+	} rows[] = {
+		{ "cache=1048576", 1 << 20 },	{ "cache=2048K", 2 << 20 },
+		{ "cache=64M", 64 << 20 },	{ "cache=64m", 64 << 20 },
+		{ "cache=64MiB", 64 << 20 },	{ "cache=64MB", 64 << 20 },
+		{ "cache=3G", (size_t)3 << 30 }, { "cache=1T", (size_t)1 << 40 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(parsed(rows[i].text).cache_bytes, rows[i].bytes);
+}
+
+static void refuses_unknown_words_by_name(void **state)
+{
+	(void)state;
+	assert_refused("nosuid,nosuch", "unknown mount option 'nosuch'");
+	assert_refused("nosuch=1", "unknown mount option 'nosuch=1'");
+	assert_refused("x-", "unknown mount option 'x-'");
+	assert_refused("ro ", "unknown mount option 'ro '");
+	assert_refused("subtype=evil", "unknown mount option");
+}
+
+static void refuses_bad_values(void **state)
+{
+	(void)state;
+	assert_refused("cache", "'cache' needs a value");
+	assert_refused("nodev=1", "'nodev' takes no value");
+	assert_refused("cache=", "mount option 'cache'");
+	assert_refused("cache=M", "is not a size");
+	assert_refused("cache=12X", "is not a size");
+	assert_refused("cache=-1", "is not a size");
+	assert_refused("cache=99999999999999999999", "is not a size");
+	assert_refused("cache=99999999T", "is not a size");
+	assert_refused("cache=4K", "too small");
+	assert_refused("timeout=0", "not a number from 1");
+	assert_refused("timeout=1s", "not a number from 1");
+	assert_refused("readers=65", "not a number from 1 to 64");
+}
+
+static void kernel_text_holds_what_was_asked(void **state)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(1024);
+	struct mount_opts o = parsed("noallow_other,dev");
+
+	(void)state;
+	assert_int_equal(mount_opts_kernel(&o, "/srv/a,b\\c", "pxarfs", &text), 0);
+	assert_string_equal(text.data, "ro,default_permissions,nosuid,dev,subtype=pxarfs,"
+				       "fsname=/srv/a\\,b\\\\c");
+	wbuf_clear(&text);
+	o = parsed("suid,noexec");
+	assert_int_equal(mount_opts_kernel(&o, "a", "b", &text), 0);
+	assert_string_equal(text.data, "ro,default_permissions,suid,nodev,noexec,allow_other,"
+				       "subtype=b,fsname=a");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_closed),
+		cmocka_unit_test(the_last_word_wins),
+		cmocka_unit_test(accepts_what_fstab_and_mount_add),
+		cmocka_unit_test(reads_sizes),
+		cmocka_unit_test(refuses_unknown_words_by_name),
+		cmocka_unit_test(refuses_bad_values),
+		cmocka_unit_test(kernel_text_holds_what_was_asked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
