@@ -76,6 +76,7 @@ UNIT_FUSE    := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/fuse/test
 UNIT         := $(UNIT_ARCHIVE) $(UNIT_CLIENT) $(UNIT_FUSE)
 SUPPORT      := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/lib/*.c)))
 TOOLS        := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/support/*.c)))
+NULLFS       := $(BUILD)/tests/support/nullfs
 FUZZ         := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 REPLAY       := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(FUZZ))
 
@@ -88,7 +89,11 @@ $(UNIT_CLIENT): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libclient.a $(BUILD
 $(UNIT_FUSE): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libfuse.a $(BUILD)/libclient.a \
 		$(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
-$(TOOLS): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libclient.a $(BUILD)/libpxar.a
+$(filter-out $(NULLFS),$(TOOLS)): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libclient.a \
+		$(BUILD)/libpxar.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+# the null server is the mount's loop without an archive behind it
+$(NULLFS): %: %.o $(BUILD)/libfuse.a $(BUILD)/libclient.a $(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o \
 		$(BUILD)/tests/fuzz/replay.o $(BUILD)/libclient.a $(BUILD)/libpxar.a

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * plus - whether a folder's listing brings its members' attributes along.
+ *
+ * For most folders yes, always: a walk then costs two requests a folder and none a member.  In
+ * large ones attributes that nobody asks for cost more than the listing itself (`ls` of 100,000
+ * members: 0.42 s with, 0.05 s without; `find -printf %s`: 0.55 s with, 2.5 s without).  There
+ * members go out with inode number 0, "not looked up", until somebody looks up members of large
+ * folders one by one; then attributes come along for as long as that goes on.  It is what
+ * FUSE_CAP_READDIRPLUS_AUTO does, but that one holds for all folders of a mount, and leaves all
+ * of a folder but its first 32 KiB to look-ups.
+ *
+ * Threads: any number.
+ */
+#ifndef PXARFS_PLUS_H
+#define PXARFS_PLUS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+enum {
+	PLUS_MEMBERS_MAX = 1000, /* a folder with more is large */
+	PLUS_LASTS_MS = 1000, /* after the last look-up in a large folder */
+};
+
+struct plus {
+	atomic_uint_least64_t until_ms; /* attributes for large folders too, up to then */
+};
+
+static inline uint64_t plus_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static inline void plus_looked_up(struct plus *p, uint64_t member_count)
+{
+	if (member_count > PLUS_MEMBERS_MAX)
+		p->until_ms = plus_now_ms() + PLUS_LASTS_MS;
+}
+
+static inline bool plus_wanted(const struct plus *p, uint64_t member_count)
+{
+	return member_count <= PLUS_MEMBERS_MAX || plus_now_ms() < p->until_ms;
+}
+
+#endif
