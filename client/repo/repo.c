@@ -168,6 +168,8 @@ int repo_read(struct repo *r, const struct snapshot_name *name, struct repo_read
 int repo_write(struct repo *r, const struct repo_writer_params *params,
 	       struct repo_writer **out, struct err *err)
 {
+	if (!r->ops->write)
+		return err_set(err, EROFS, "%s: this kind of repository is read only", r->spelling);
 	return r->ops->write(r, params, out, err);
 }
 

@@ -187,7 +187,7 @@ struct repo_ops {
 	int (*read)(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
 		    struct err *err);
 	int (*write)(struct repo *r, const struct repo_writer_params *params,
-		     struct repo_writer **out, struct err *err);
+		     struct repo_writer **out, struct err *err); /* NULL: read only */
 	enum archive_names (*default_names)(struct repo *r);
 	void (*free)(struct repo *r);
 };

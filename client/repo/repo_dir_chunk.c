@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/repo/repo_dir_chunk.h"
+
+#include "archive/blob.h"
+#include "client/repo/repo_dir_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PREFIX_SIZE = 4, PATH_SIZE = PREFIX_SIZE + 1 + DIGEST_HEX_SIZE };
+
+struct chunk_path {
+	char text[PATH_SIZE]; /* "abcd/abcdef..." */
+};
+
+static const char *hex_of(const struct chunk_path *p)
+{
+	return p->text + PREFIX_SIZE + 1;
+}
+
+static struct chunk_path path_of(const struct digest *digest)
+{
+	struct chunk_path p;
+
+	digest_to_hex(digest, p.text + PREFIX_SIZE + 1);
+	memcpy(p.text, p.text + PREFIX_SIZE + 1, PREFIX_SIZE);
+	p.text[PREFIX_SIZE] = '/';
+	return p;
+}
+
+/* --- reading --- */
+
+static int missing(int chunks_fd, const struct chunk_path *p, struct err *err)
+{
+	char bad[PATH_SIZE + 8];
+
+	snprintf(bad, sizeof(bad), "%s.0.bad", p->text);
+	if (faccessat(chunks_fd, bad, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return err_set(err, ENOENT,
+			       "chunk %s is missing: a verification found it damaged and set it "
+			       "aside",
+			       hex_of(p));
+	return err_set(err, ENOENT, "chunk %s is missing", hex_of(p));
+}
+
+int repo_dir_chunk_read(int chunks_fd, const struct digest *digest, struct wbuf *out,
+			struct err *err)
+{
+	struct chunk_path p = path_of(digest);
+	size_t room = out->size_max - out->size, size;
+	AUTO(fd) int fd = -1;
+	int rc = repo_dir_file_open(chunks_fd, p.text,
+				    room < REPO_DIR_CHUNK_SIZE_MAX ? room :
+								     REPO_DIR_CHUNK_SIZE_MAX,
+				    &fd, &size, err);
+
+	if (rc == -ENOENT)
+		return missing(chunks_fd, &p, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "chunk");
+	if (size == 0)
+		return err_set(err, EBADMSG, "chunk %s is an empty file", hex_of(&p));
+	uint8_t *data = wbuf_reserve(out, size);
+	if (!data)
+		return err_set(err, -out->failed, "chunk %s: no room for %zu bytes", hex_of(&p),
+			       size);
+	rc = repo_dir_file_read_fd(fd, data, size, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "chunk %s", hex_of(&p));
+	out->size += size;
+	return 0;
+}
+
+/* --- marking as in use --- */
+
+/* Touch first, look second: between a look and a touch a collection could take it. */
+static int touch(int chunks_fd, const struct chunk_path *p, struct stat *st, struct err *err)
+{
+	static const struct timespec times[2] = { { .tv_nsec = UTIME_NOW },
+						  { .tv_nsec = UTIME_OMIT } };
+
+	if (utimensat(chunks_fd, p->text, times, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fstatat(chunks_fd, p->text, st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno == ENOENT)
+			return err_set(err, ENOENT, "chunk %s is missing", hex_of(p));
+		return err_sys(err, errno, "chunk %s: set access time", hex_of(p));
+	}
+	if (!S_ISREG(st->st_mode))
+		return err_set(err, EBADMSG, "chunk %s is not a regular file", hex_of(p));
+	return 0;
+}
+
+int repo_dir_chunk_touch(int chunks_fd, const struct digest *digest, struct err *err)
+{
+	struct chunk_path p = path_of(digest);
+	struct stat st;
+	int rc = touch(chunks_fd, &p, &st, err);
+
+	if (rc == 0 && st.st_size == 0)
+		return err_set(err, ENOENT, "chunk %s is an empty file", hex_of(&p));
+	return rc;
+}
+
+/* --- inserting --- */
+
+static bool is_encrypted(enum blob_kind kind)
+{
+	return kind == BLOB_ENCRYPTED || kind == BLOB_ENCRYPTED_ZSTD;
+}
+
+/* The kind of the stored file by its magic; false: unreadable or none of ours. */
+static bool stored_kind(int chunks_fd, const struct chunk_path *p, enum blob_kind *kind)
+{
+	uint8_t head[BLOB_ENCRYPTED_HEADER_SIZE];
+	size_t size;
+	AUTO(fd) int fd = -1;
+
+	if (repo_dir_file_open(chunks_fd, p->text, REPO_DIR_CHUNK_SIZE_MAX, &fd, &size, NULL) < 0)
+		return false;
+	if (size > sizeof(head))
+		size = sizeof(head);
+	return repo_dir_file_read_fd(fd, head, size, NULL) == 0 &&
+	       blob_kind(head, size, kind, NULL) == 0;
+}
+
+/* A new encrypted chunk meets a file of another size.  0: keep the file. */
+static int check_encrypted(int chunks_fd, const struct chunk_path *p, enum blob_kind new_kind,
+			   struct err *err)
+{
+	enum blob_kind old_kind;
+
+	if (!stored_kind(chunks_fd, p, &old_kind))
+		return err_set(err, EEXIST, "chunk %s is stored already, but damaged", hex_of(p));
+	if (!is_encrypted(old_kind))
+		return err_set(err, EEXIST,
+			       "chunk %s is stored unencrypted: an encrypted one may not take "
+			       "its place",
+			       hex_of(p));
+	if (old_kind == BLOB_ENCRYPTED && new_kind == BLOB_ENCRYPTED)
+		return err_set(err, EEXIST,
+			       "chunk %s is stored with another size, though neither is compressed",
+			       hex_of(p));
+	return 0;
+}
+
+/* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse. */
+static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
+			 enum blob_kind kind, struct err *err)
+{
+	struct stat st;
+	int rc = touch(chunks_fd, p, &st, err);
+
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
+	if (st.st_size == 0)
+		return 0;
+	if ((uint64_t)st.st_size == size)
+		return 1;
+	if (is_encrypted(kind)) {
+		rc = check_encrypted(chunks_fd, p, kind, err);
+		return rc < 0 ? rc : 1;
+	}
+	return (uint64_t)st.st_size < size;
+}
+
+/* Create the temporary file, and the chunk's folder if a lazy init left it out. */
+static int open_tmp(struct repo_dir_file_tmp *tmp, int chunks_fd, const struct chunk_path *p,
+		    const struct repo_dir_owner *o, struct err *err)
+{
+	char folder[PREFIX_SIZE + 1];
+	int rc = repo_dir_file_tmp_open(tmp, chunks_fd, p->text, o, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	memcpy(folder, p->text, PREFIX_SIZE);
+	folder[PREFIX_SIZE] = '\0';
+	rc = repo_dir_file_mkdir(chunks_fd, folder, REPO_DIR_CHUNKS_MODE, o, NULL, err);
+	if (rc == 0)
+		rc = repo_dir_file_tmp_open(tmp, chunks_fd, p->text, o, err);
+	return rc;
+}
+
+int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
+		       const struct repo_dir_owner *o, bool *duplicate, struct err *err)
+{
+	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
+	struct chunk_path p = path_of(digest);
+	enum blob_kind kind;
+
+	if (size < REPO_DIR_CHUNK_SIZE_MIN || size > REPO_DIR_CHUNK_SIZE_MAX)
+		return err_set(err, EINVAL, "chunk %s: a stored size of %zu bytes is out of range",
+			       hex_of(&p), size);
+	int rc = blob_kind(data, size, &kind, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "chunk %s", hex_of(&p));
+	rc = keep_existing(chunks_fd, &p, size, kind, err);
+	if (rc < 0)
+		return rc;
+	if (duplicate)
+		*duplicate = rc > 0;
+	if (rc > 0)
+		return 0;
+
+	rc = open_tmp(&tmp, chunks_fd, &p, o, err);
+	if (rc == 0)
+		rc = repo_dir_file_tmp_write(&tmp, data, size, err);
+	/* No fsync: the session's syncfs() takes care of all of them at once. */
+	if (rc == 0)
+		rc = repo_dir_file_tmp_commit(&tmp, p.text, false, err);
+	return rc < 0 ? err_wrap(err, rc, "chunk") : 0;
+}
