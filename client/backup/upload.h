@@ -4,47 +4,54 @@
  * then digest, known?, compress and store on a shared pool of threads; order is restored at
  * the index.
  *
- * Two uploads (metadata and payload) share one pool and run in parallel; each has its own
- * queue of at most 10 pieces, its own chunker, index and statistics.  Memory is bounded in
- * bytes whatever the queue lengths.
+ *	writer --pieces--> chunker thread --chunks--> pool --slots, in order--> index
  *
- * Threads: upload_write(), upload_suggest_cut() and upload_finish_*() from one thread each.
+ * Two uploads (metadata and payload) share one pool and run in parallel; each has its own
+ * ring of bytes, queue of at most 10 pieces, chunker, index and statistics.  The bytes are
+ * copied once, into the ring, and stay there until their chunk is stored; memory is bounded
+ * by the ring whatever the queue lengths (upload_pool.h has the sum).
+ *
+ * Pieces:  archive/FORMAT.md, "Suggested boundaries": the buffer holds 256 KiB; a write that
+ *          does not fit first ends the piece, one of 256 KiB or more is a piece of its own.
+ *          A piece is scanned when the next one has come, so a suggestion for its very end is
+ *          always known by then: the same stream is cut the same way whatever the timing.
+ * Threads: upload_write(), upload_suggest_cut() and upload_end() from one thread at a time;
+ *          the rest from any.  Locks: upload, then pool; neither is held over I/O.
+ * Errors:  the first failure of the stream's own threads is kept, named by the index, and is
+ *          what every later call returns; -ECANCELED when the stream was given up.
  */
 #ifndef PXARFS_UPLOAD_H
 #define PXARFS_UPLOAD_H
 
+#include "archive/didx.h"
 #include "archive/base/err.h"
-#include "archive/encoder.h"
+#include "client/backup/upload_pool.h"
 #include "client/repo/repo.h"
 
 #include <stdatomic.h>
 
 enum {
 	UPLOAD_BUFFER_SIZE = 256 << 10,
-	UPLOAD_QUEUE_COUNT = 10, /* pieces between writer and chunker; chunks after it */
+	UPLOAD_PIECE_SIZE_MAX = 4 << 20, /* larger writes are taken apart */
 };
 
-/* Workers that digest, compress and store; shared by all uploads of a backup. */
-struct upload_pool;
-int upload_pool_new(struct upload_pool **out, unsigned thread_count, size_t bytes_max,
-		    struct err *err);
-void upload_pool_free(struct upload_pool *p);
-DEFINE_AUTO_PTR(upload_pool)
-
+/* Counters; may be read while the upload runs. */
 struct upload_stats {
-	atomic_uint_fast64_t bytes, chunks; /* of the whole stream */
+	atomic_uint_fast64_t bytes, chunks; /* of the stream, as far as it is in the index */
 	atomic_uint_fast64_t new_bytes, new_chunks; /* had to be stored */
 	atomic_uint_fast64_t reused_bytes, reused_chunks; /* known before */
-	atomic_uint_fast64_t stored_bytes; /* encoded size of the new ones */
+	atomic_uint_fast64_t stored_bytes; /* encoded size of the new ones; 0 in a dry run */
 	atomic_uint_fast64_t duplicates; /* put, but the repository had them */
-	int64_t elapsed_ms; /* set at the end */
+	atomic_uint_fast64_t elapsed_ms; /* set at the end */
 };
 
 struct upload_params {
 	struct repo_writer *writer; /* NULL: dry run, nothing is stored */
-	const char *index_name; /* "root.mpxar.didx" */
+	const char *index_name; /* "root.mpxar.didx"; copied */
 	size_t chunk_size_avg;
 	bool suggestions; /* a payload stream: prefer suggested cuts */
+	struct upload_stats *stats; /* zeroed; outlives the upload */
+	const atomic_bool *stop; /* may be NULL; true makes writes fail with -ECANCELED */
 };
 
 struct upload;
@@ -69,9 +76,12 @@ int upload_end(struct upload *u, struct err *err);
 /* The producer failed: the stream ends without an index. */
 void upload_abort(struct upload *u);
 
-/* Wait for the end; then the index is closed and its size and checksum known. */
+/* Wait for the end; then the index is closed and its size and checksum known (a dry run's
+ * checksum is zero). */
 int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct err *err);
 
-const struct upload_stats *upload_stats(const struct upload *u);
+/* Whether a write has returned the stream's own failure: then that is the cause of whatever
+ * the producer reports. */
+bool upload_failed_first(const struct upload *u);
 
 #endif
