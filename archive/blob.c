@@ -31,6 +31,9 @@ struct blob_codec {
 	ZSTD_CCtx *compress;
 	ZSTD_DCtx *decompress;
 	struct digest_ctx *digest;
+	struct crypt_cipher *cipher;
+	const struct crypt_key *key; /* NULL: none */
+	struct wbuf opened; /* the body of the blob being decoded, once decrypted */
 };
 
 struct blob_codec *blob_codec_new(void)
@@ -42,7 +45,9 @@ struct blob_codec *blob_codec_new(void)
 	codec->compress = ZSTD_createCCtx();
 	codec->decompress = ZSTD_createDCtx();
 	codec->digest = digest_ctx_new();
-	if (!codec->compress || !codec->decompress || !codec->digest)
+	codec->cipher = crypt_cipher_new();
+	wbuf_init(&codec->opened, BLOB_DATA_SIZE_MAX);
+	if (!codec->compress || !codec->decompress || !codec->digest || !codec->cipher)
 		return NULL;
 	return steal(&codec);
 }
@@ -54,17 +59,24 @@ void blob_codec_free(struct blob_codec *codec)
 	ZSTD_freeCCtx(codec->compress);
 	ZSTD_freeDCtx(codec->decompress);
 	digest_ctx_free(codec->digest);
+	crypt_cipher_free(codec->cipher);
+	wbuf_release(&codec->opened);
 	free(codec);
 }
 
-static bool is_encrypted(enum blob_kind kind)
+void blob_codec_set_key(struct blob_codec *codec, const struct crypt_key *key)
+{
+	codec->key = key;
+}
+
+bool blob_kind_is_encrypted(enum blob_kind kind)
 {
 	return kind == BLOB_ENCRYPTED || kind == BLOB_ENCRYPTED_ZSTD;
 }
 
 static size_t header_size(enum blob_kind kind)
 {
-	return is_encrypted(kind) ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
+	return blob_kind_is_encrypted(kind) ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
 }
 
 int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *err)
@@ -115,16 +127,41 @@ int blob_verify_crc(const void *data, size_t size, struct err *err)
 	return open_blob(data, size, &kind, &body, err);
 }
 
-static int open_plain_blob(const void *data, size_t size, enum blob_kind *kind,
-			   struct cursor *body, struct err *err)
+/* Decrypt a body into the codec's own buffer, which the cursor then borrows. */
+static int decrypt(struct blob_codec *codec, const void *data, struct cursor *body,
+		   struct err *err)
+{
+	const uint8_t *iv = (const uint8_t *)data + BLOB_HEADER_SIZE, *tag = iv + CRYPT_IV_SIZE;
+	uint8_t *to;
+	int rc;
+
+	wbuf_clear(&codec->opened);
+	to = wbuf_reserve(&codec->opened, body->size);
+	if (!to)
+		return err_sys(err, -codec->opened.failed, "encrypted blob of %zu bytes",
+			       body->size);
+	rc = crypt_open(codec->cipher, codec->key, iv, tag, body->data, body->size, to, err);
+	if (rc == 0)
+		*body = cursor_of(to, body->size);
+	return rc;
+}
+
+/* The kind and the body of a blob, checked and decrypted: raw or zstd. */
+static int open_body(struct blob_codec *codec, const void *data, size_t size,
+		     enum blob_kind *kind, struct cursor *body, struct err *err)
 {
 	int rc = open_blob(data, size, kind, body, err);
 
-	if (rc < 0)
+	if (rc < 0 || !blob_kind_is_encrypted(*kind))
 		return rc;
-	if (is_encrypted(*kind))
+	if (!codec->key)
 		return err_set(err, ENOKEY, "encrypted: needs a key");
-	return 0;
+	return decrypt(codec, data, body, err);
+}
+
+static bool is_zstd(enum blob_kind kind)
+{
+	return kind == BLOB_ZSTD || kind == BLOB_ENCRYPTED_ZSTD;
 }
 
 /* --- encoding --- */
@@ -144,34 +181,61 @@ static int compress_into(struct blob_codec *codec, uint8_t *to, const void *data
 	return 0;
 }
 
-int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
-		struct wbuf *out, struct err *err)
+/* Encrypt `size` bytes in place behind the header and fill IV and tag in. */
+static int encrypt(struct blob_codec *codec, const uint8_t *iv, uint8_t *blob, size_t size,
+		   struct err *err)
 {
-	enum blob_kind kind = BLOB_ZSTD;
+	uint8_t *at = blob + BLOB_HEADER_SIZE, *body = blob + BLOB_ENCRYPTED_HEADER_SIZE;
+	int rc = 0;
+
+	if (iv)
+		memcpy(at, iv, CRYPT_IV_SIZE);
+	else
+		rc = crypt_random(at, CRYPT_IV_SIZE, err);
+	if (rc < 0)
+		return rc;
+	return crypt_seal(codec->cipher, codec->key, at, body, size, body, at + CRYPT_IV_SIZE,
+			  err);
+}
+
+int blob_encode_iv(struct blob_codec *codec, const void *data, size_t size, bool compress,
+		   const uint8_t *iv, struct wbuf *out, struct err *err)
+{
+	size_t header = codec->key ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
+	enum blob_kind kind = codec->key ? BLOB_ENCRYPTED_ZSTD : BLOB_ZSTD;
 	size_t stored = 0;
 	uint8_t *to;
+	int rc = 0;
 
 	if (size > BLOB_DATA_SIZE_MAX)
 		return err_set(err, E2BIG, "data too large for a blob (%zu bytes)", size);
-	to = wbuf_reserve(out, BLOB_HEADER_SIZE + size);
+	to = wbuf_reserve(out, header + size);
 	if (!to)
 		return err_sys(err, -out->failed, "blob of %zu bytes", size);
-	if (compress && size > 0) {
-		int rc = compress_into(codec, to + BLOB_HEADER_SIZE, data, size, &stored, err);
-
-		if (rc < 0)
-			return rc;
-	}
+	if (compress && size > 0)
+		rc = compress_into(codec, to + header, data, size, &stored, err);
+	if (rc < 0)
+		return rc;
 	if (stored == 0) {
-		kind = BLOB_PLAIN;
+		kind = codec->key ? BLOB_ENCRYPTED : BLOB_PLAIN;
 		stored = size;
 		if (size > 0)
-			memcpy(to + BLOB_HEADER_SIZE, data, size);
+			memcpy(to + header, data, size);
 	}
+	if (codec->key)
+		rc = encrypt(codec, iv, to, stored, err);
+	if (rc < 0)
+		return rc;
 	memcpy(to, magics[kind], BLOB_MAGIC_SIZE);
-	le32_put(to + BLOB_MAGIC_SIZE, crc32_update(0, to + BLOB_HEADER_SIZE, stored));
-	out->size += BLOB_HEADER_SIZE + stored;
+	le32_put(to + BLOB_MAGIC_SIZE, crc32_update(0, to + header, stored));
+	out->size += header + stored;
 	return 0;
+}
+
+int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
+		struct wbuf *out, struct err *err)
+{
+	return blob_encode_iv(codec, data, size, compress, NULL, out, err);
 }
 
 /* --- decoding --- */
@@ -293,11 +357,11 @@ int blob_decode(struct blob_codec *codec, const void *data, size_t size,
 {
 	struct cursor body;
 	enum blob_kind kind;
-	int rc = open_plain_blob(data, size, &kind, &body, err);
+	int rc = open_body(codec, data, size, &kind, &body, err);
 
 	if (rc < 0)
 		return rc;
-	if (kind == BLOB_ZSTD)
+	if (is_zstd(kind))
 		return append_decompressed(codec, &body, plain_size_max, out, err);
 	if (body.size > plain_size_max)
 		return too_large(plain_size_max, err);
@@ -312,7 +376,7 @@ static int decode_into(struct blob_codec *codec, enum blob_kind kind, const stru
 	struct frames frames;
 	int rc;
 
-	if (kind == BLOB_ZSTD) {
+	if (is_zstd(kind)) {
 		rc = measure_frames(body, &frames, err);
 		return rc < 0 ? rc : decompress(codec, body, plain, plain_size, found, err);
 	}
@@ -332,7 +396,7 @@ int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
 	struct digest found;
 	enum blob_kind kind;
 	size_t found_size;
-	int rc = open_plain_blob(data, size, &kind, &body, err);
+	int rc = open_body(codec, data, size, &kind, &body, err);
 
 	if (rc == 0)
 		rc = decode_into(codec, kind, &body, plain, plain_size, &found_size, err);
@@ -341,7 +405,8 @@ int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
 	if (found_size != plain_size)
 		return err_set(err, EBADMSG, "chunk holds %zu bytes, not the expected %zu",
 			       found_size, plain_size);
-	digest_ctx_of(codec->digest, plain, plain_size, &found);
+	crypt_digest(codec->digest, blob_kind_is_encrypted(kind) ? codec->key : NULL, plain,
+		     plain_size, &found);
 	if (!digest_equal(&found, digest)) {
 		char hex[DIGEST_HEX_SIZE];
 

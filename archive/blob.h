@@ -16,6 +16,7 @@
 #include "archive/base/digest.h"
 #include "archive/base/err.h"
 #include "archive/base/wbuf.h"
+#include "archive/crypt.h"
 
 #include <stdbool.h>
 
@@ -36,8 +37,14 @@ struct blob_codec *blob_codec_new(void);
 void blob_codec_free(struct blob_codec *codec);
 DEFINE_AUTO_PTR(blob_codec)
 
+/* From now on encode encrypted, and be able to decode what this key encrypted; NULL: neither.
+ * Plain blobs stay readable: whether one may be there is the caller's to check.  Lent. */
+void blob_codec_set_key(struct blob_codec *codec, const struct crypt_key *key);
+
 /* What the magic says, after checking the size that goes with it. */
 int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *err);
+
+bool blob_kind_is_encrypted(enum blob_kind kind);
 
 /* Only magic and CRC: what can be checked without a key and without decompressing. */
 int blob_verify_crc(const void *data, size_t size, struct err *err);
@@ -47,6 +54,11 @@ int blob_verify_crc(const void *data, size_t size, struct err *err);
  * BLOB_DATA_SIZE_MAX, or over the maximum of `out`. */
 int blob_encode(struct blob_codec *codec, const void *data, size_t size, bool compress,
 		struct wbuf *out, struct err *err);
+
+/* The same with a given IV (CRYPT_IV_SIZE bytes; NULL: random) where a key is set: for tests,
+ * since an IV must never be used twice. */
+int blob_encode_iv(struct blob_codec *codec, const void *data, size_t size, bool compress,
+		   const uint8_t *iv, struct wbuf *out, struct err *err);
 
 /* Append the plain bytes to `out`, at most `plain_size_max` of them; the CRC is checked.  Any
  * number of zstd frames, with or without content sizes.  -E2BIG: over the maximum of `out`. */

@@ -2,18 +2,13 @@
 #include "archive/keyfile.h"
 
 #include "archive/base/ckd.h"
+#include "archive/json_text.h"
 
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
 enum { BASE64_TEXT_SIZE_MAX = 1024 };
-
-static void json_cleanup(json_t **json)
-{
-	json_decref(*json);
-}
 
 static void evp_pkey_cleanup(EVP_PKEY **key)
 {
@@ -191,15 +186,15 @@ int keyfile_decode(const void *text, size_t size, struct keyfile *out, struct er
 {
 	AUTO(json) json_t *json = NULL;
 	struct keyfile k = { 0 };
-	json_error_t why;
 	int rc;
 
 	if (size > KEYFILE_SIZE_MAX)
 		return err_set(err, EBADMSG, "key file: larger than %d bytes", KEYFILE_SIZE_MAX);
-	json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+	rc = json_text_decode(text, size, &json, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "key file");
 	if (!json_is_object(json))
-		return err_set(err, EBADMSG, "key file: not a JSON object: %s",
-			       json ? "something else" : why.text);
+		return err_set(err, EBADMSG, "key file: not a JSON object");
 	rc = take_members(json, &k, err);
 	if (rc == 0)
 		*out = k;
