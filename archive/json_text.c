@@ -146,16 +146,26 @@ static void put_real(struct wbuf *out, double value)
 	}
 }
 
-static void put_value(struct wbuf *out, const json_t *value, unsigned depth);
+/* Depth of a value that is written without any white space. */
+enum { COMPACT = -1 };
 
-static void put_line(struct wbuf *out, unsigned depth)
+static int deeper(int depth)
 {
+	return depth == COMPACT ? COMPACT : depth + 1;
+}
+
+static void put_value(struct wbuf *out, const json_t *value, int depth);
+
+static void put_line(struct wbuf *out, int depth)
+{
+	if (depth == COMPACT)
+		return;
 	wbuf_put_u8(out, '\n');
-	for (unsigned i = 0; i < depth; i++)
+	for (int i = 0; i < depth; i++)
 		wbuf_put_text(out, "  ");
 }
 
-static void put_array(struct wbuf *out, const json_t *array, unsigned depth)
+static void put_array(struct wbuf *out, const json_t *array, int depth)
 {
 	size_t i;
 	json_t *element;
@@ -164,8 +174,8 @@ static void put_array(struct wbuf *out, const json_t *array, unsigned depth)
 	json_array_foreach(array, i, element) {
 		if (i > 0)
 			wbuf_put_u8(out, ',');
-		put_line(out, depth + 1);
-		put_value(out, element, depth + 1);
+		put_line(out, deeper(depth));
+		put_value(out, element, deeper(depth));
 	}
 	if (json_array_size(array) > 0)
 		put_line(out, depth);
@@ -193,7 +203,7 @@ static const char **sorted_names(const json_t *object)
 	return names;
 }
 
-static void put_object(struct wbuf *out, const json_t *object, unsigned depth)
+static void put_object(struct wbuf *out, const json_t *object, int depth)
 {
 	size_t count = json_object_size(object);
 	AUTO(free) const char **names = NULL;
@@ -211,17 +221,17 @@ static void put_object(struct wbuf *out, const json_t *object, unsigned depth)
 	for (size_t i = 0; i < count; i++) {
 		if (i > 0)
 			wbuf_put_u8(out, ',');
-		put_line(out, depth + 1);
+		put_line(out, deeper(depth));
 		put_string(out, names[i], strlen(names[i]));
-		wbuf_put_text(out, ": ");
-		put_value(out, json_object_get(object, names[i]), depth + 1);
+		wbuf_put_text(out, depth == COMPACT ? ":" : ": ");
+		put_value(out, json_object_get(object, names[i]), deeper(depth));
 	}
 	put_line(out, depth);
 	wbuf_put_u8(out, '}');
 }
 
 /* Recursion is bounded: values come from json_text_decode() or were built by us. */
-static void put_value(struct wbuf *out, const json_t *value, unsigned depth)
+static void put_value(struct wbuf *out, const json_t *value, int depth)
 {
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
@@ -254,5 +264,11 @@ static void put_value(struct wbuf *out, const json_t *value, unsigned depth)
 int json_text_pretty(const json_t *value, struct wbuf *out)
 {
 	put_value(out, value, 0);
+	return out->failed;
+}
+
+int json_text_canonical(const json_t *value, struct wbuf *out)
+{
+	put_value(out, value, COMPACT);
 	return out->failed;
 }

@@ -36,4 +36,8 @@ int json_text_decode(const void *text, size_t size, json_t **out, struct err *er
  * `{}` and `[]` when empty, no newline at the end.  -E2BIG, -ENOMEM: out->failed. */
 int json_text_pretty(const json_t *value, struct wbuf *out);
 
+/* Append the canonical form that signatures are made over: as above, but without any white
+ * space. */
+int json_text_canonical(const json_t *value, struct wbuf *out);
+
 #endif

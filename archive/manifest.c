@@ -424,3 +424,25 @@ int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_s
 		return err_set(err, ENOMEM, "out of memory");
 	return 0;
 }
+
+static int replace_text(char **member, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*member);
+	*member = copy;
+	return 0;
+}
+
+int manifest_set_signature(struct manifest *m, const char *signature,
+			   const char *key_fingerprint, struct err *err)
+{
+	if (json_object_set_new(m->unprotected, "key-fingerprint",
+				json_string(key_fingerprint)) < 0 ||
+	    replace_text(&m->signature, signature) < 0 ||
+	    replace_text(&m->key_fingerprint, key_fingerprint) < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	return 0;
+}

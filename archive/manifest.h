@@ -68,6 +68,10 @@ int manifest_add_file(struct manifest *m, const char *name, uint64_t size,
 int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_stats *stats,
 			      struct err *err);
 
+/* Both are copied: 64 hex digits, and the long form of the key that made them. */
+int manifest_set_signature(struct manifest *m, const char *signature,
+			   const char *key_fingerprint, struct err *err);
+
 /* NULL when the manifest has no such file. */
 const struct manifest_file *manifest_find(const struct manifest *m, const char *name);
 
