@@ -103,6 +103,27 @@ static int check_extent(const struct tree_dir *dir, struct err *err)
 	return 0;
 }
 
+/* Where a directory starts must be the ENTRY of one.  What follows is not looked at, so that
+ * damage there leaves its members within reach. */
+static int check_dir_start(struct read_at *meta, uint64_t offset, struct err *err)
+{
+	uint8_t entry[PXAR_HEADER_SIZE + 8];
+	uint64_t type, size;
+	int rc = read_at_exact(meta, entry, sizeof(entry), offset, err);
+
+	if (rc < 0)
+		return rc;
+	type = le64_get(entry);
+	size = le64_get(entry + 8);
+	if (!(type == PXAR_ENTRY && size == PXAR_HEADER_SIZE + PXAR_ENTRY_BODY_SIZE) &&
+	    !(type == PXAR_ENTRY_V1 && size == PXAR_HEADER_SIZE + PXAR_ENTRY_V1_BODY_SIZE))
+		return err_set(err, EBADMSG, "no entry at offset %" PRIu64, offset);
+	if ((le64_get(entry + PXAR_HEADER_SIZE) & PXAR_MODE_TYPE) != PXAR_MODE_DIRECTORY)
+		return err_set(err, EBADMSG, "the entry at offset %" PRIu64 " is no directory",
+			       offset);
+	return 0;
+}
+
 static int open_root_dir(struct read_at *meta, uint64_t root_entry_offset, struct tree_dir *out,
 			 struct err *err)
 {
@@ -121,8 +142,6 @@ static int open_root_dir(struct read_at *meta, uint64_t root_entry_offset, struc
 static int open_sub_dir(const struct tree *tree, struct read_at *meta, uint64_t dir_end,
 			struct tree_dir *out, struct err *err)
 {
-	uint8_t entry[PXAR_HEADER_SIZE + 8];
-	uint64_t type, size;
 	int rc = locate_table(meta, dir_end, out, err);
 
 	if (rc < 0)
@@ -133,18 +152,7 @@ static int open_sub_dir(const struct tree *tree, struct read_at *meta, uint64_t 
 	rc = check_extent(out, err);
 	if (rc < 0)
 		return rc;
-	rc = read_at_exact(meta, entry, sizeof(entry), out->entry_offset, err);
-	if (rc < 0)
-		return rc;
-	type = le64_get(entry);
-	size = le64_get(entry + 8);
-	if (!(type == PXAR_ENTRY && size == PXAR_HEADER_SIZE + PXAR_ENTRY_BODY_SIZE) &&
-	    !(type == PXAR_ENTRY_V1 && size == PXAR_HEADER_SIZE + PXAR_ENTRY_V1_BODY_SIZE))
-		return err_set(err, EBADMSG, "no entry at its start, %" PRIu64, out->entry_offset);
-	if ((le64_get(entry + PXAR_HEADER_SIZE) & PXAR_MODE_TYPE) != PXAR_MODE_DIRECTORY)
-		return err_set(err, EBADMSG, "the entry at its start, %" PRIu64
-			       ", is no directory", out->entry_offset);
-	return 0;
+	return check_dir_start(meta, out->entry_offset, err);
 }
 
 int tree_dir_open(const struct tree *tree, struct read_at *meta, uint64_t dir_end,
@@ -247,21 +255,15 @@ static int check_archive_size(uint64_t size, struct err *err)
 int tree_open(struct tree *out, struct read_at *meta, struct err *err)
 {
 	struct tree t = { .meta_size = meta->size };
-	AUTO(tree_entry) struct tree_entry root;
-	struct tree_dir dir;
-	int rc;
+	struct tree_dir root;
+	int rc = check_archive_size(meta->size, err);
 
-	tree_entry_init(&root);
-	rc = check_archive_size(meta->size, err);
-	if (rc < 0)
-		return rc;
-	rc = read_preamble(&t, meta, &t.root_entry_offset, err);
-	if (rc < 0)
-		return rc;
-	rc = tree_dir_open(&t, meta, meta->size, &dir, err);
-	if (rc < 0)
-		return rc;
-	rc = tree_dir_entry(&t, meta, &dir, &root, err);
+	if (rc == 0)
+		rc = read_preamble(&t, meta, &t.root_entry_offset, err);
+	if (rc == 0)
+		rc = check_dir_start(meta, t.root_entry_offset, err);
+	if (rc == 0)
+		rc = tree_dir_open(&t, meta, meta->size, &root, err);
 	if (rc < 0)
 		return rc;
 	*out = t;
