@@ -69,7 +69,8 @@ $(BUILD)/mount.pxarfs: $(BUILD)/pxarfs
 # --- tests ---
 
 # A unit test links the layer it tests and those to the left of it: archive tests get
-# libpxar.a alone.  tests/support/*.c is shared by the tests of client and fuse.
+# libpxar.a alone.  tests/support/lib/*.c is shared by the tests of client and fuse;
+# tests/support/*.c are programs of their own.
 UNIT_ARCHIVE := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/archive/test_*.c)))
 UNIT_CLIENT  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/client/test_*.c)))
 UNIT_FUSE    := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/fuse/test_*.c)))
@@ -89,7 +90,7 @@ $(UNIT_CLIENT): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libclient.a $(BUILD
 $(UNIT_FUSE): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libfuse.a $(BUILD)/libclient.a \
 		$(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
-$(filter-out $(NULLFS),$(TOOLS)): $(BUILD)/%: $(BUILD)/%.o $(SUPPORT) $(BUILD)/libclient.a \
+$(filter-out $(NULLFS),$(TOOLS)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libclient.a \
 		$(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 # the null server is the mount's loop without an archive behind it
