@@ -156,7 +156,7 @@ static int count_snapshot(void *arg, int dir_fd, const char *name, struct err *e
 	return 0;
 }
 
-static void read_owner(int group_fd, char *out, size_t size)
+void repo_dir_read_owner(int group_fd, char *out, size_t size)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(4096);
 
@@ -193,7 +193,7 @@ static int visit_group(void *arg, int dir_fd, const char *name, struct err *err)
 		return 0;
 	if (rc < 0)
 		return err_wrap(err, rc, "group %s/%s", l->info.group.type, name);
-	read_owner(fd, l->info.owner, sizeof(l->info.owner));
+	repo_dir_read_owner(fd, l->info.owner, sizeof(l->info.owner));
 	return l->visit(l->arg, &l->info);
 }
 
@@ -272,6 +272,7 @@ static const struct repo_ops OPS = {
 	.list_groups = list_groups,
 	.list_snapshots = list_snapshots,
 	.read = repo_dir_read,
+	.write = repo_dir_write,
 	.default_names = default_names,
 	.free = dir_free,
 };

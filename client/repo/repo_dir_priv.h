@@ -17,7 +17,6 @@
 
 enum {
 	REPO_DIR_CHUNKS_MODE = 0750,
-	REPO_DIR_LOG_BLOB_SIZE_MIN = 12, /* the smallest blob there is */
 	REPO_DIR_CHUNK_SIZE_MIN = 13, /* a stored chunk, one plain byte in it */
 	REPO_DIR_CHUNK_SIZE_MAX = (16 << 20) + 44,
 };
@@ -39,6 +38,10 @@ int repo_dir_open_on(const char *path, const struct repo_dir_host *host, struct 
 
 /* Is there a finished snapshot (its manifest) in the folder? */
 bool repo_dir_is_finished(int dir_fd, const char *snapshot_path);
+
+/* First line of a group's owner file, blanks at its end cut off; "" when there is no such line
+ * or it does not fit. */
+void repo_dir_read_owner(int group_fd, char *out, size_t size);
 
 /* Open the folder of a snapshot, locked shared.  A lock that cannot be had for lack of
  * permission is a warning, not an error.  -ENOENT: no such snapshot, or it is not finished;
