@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/lib/repo_conformance.h"
+
+#include "archive/blob.h"
+#include "archive/didx.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { T1 = 1800000000, CHUNKS = REPO_CONFORMANCE_CHUNK_COUNT, STORED_MAX = 1 << 20 };
+
+static const struct repo_conformance *backend;
+static struct repo *repo;
+
+/* --- small backups --- */
+
+void repo_conformance_chunk(unsigned seed, struct wbuf *stored, struct digest *digest)
+{
+	static _Thread_local uint8_t plain[REPO_CONFORMANCE_CHUNK_SIZE];
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+	uint32_t v = seed * 2654435761u + 1;
+
+	for (size_t i = 0; i < sizeof(plain); i++) {
+		v = v * 1664525u + 1013904223u;
+		plain[i] = (uint8_t)(v >> 24);
+	}
+	if (!codec || !ctx || blob_encode(codec, plain, sizeof(plain), true, stored, NULL) < 0)
+		abort();
+	digest_ctx_of(ctx, plain, sizeof(plain), digest);
+}
+
+struct snapshot_name repo_conformance_name(const char *group, const char *ns, int64_t time)
+{
+	struct snapshot_name s = { .time = time };
+
+	if (snapshot_group_parse(group, ns, &s.group, NULL) < 0)
+		abort();
+	return s;
+}
+
+static int begin_as(struct repo *r, const struct snapshot_name *name, const char *owner,
+		    struct repo_writer **out, struct err *err)
+{
+	struct repo_writer_params params = { .name = *name, .owner = owner };
+
+	return repo_write(r, &params, out, err);
+}
+
+int repo_conformance_begin(struct repo *r, const struct snapshot_name *name,
+			   struct repo_writer **out, struct err *err)
+{
+	return begin_as(r, name, "root@pam", out, err);
+}
+
+static int store_chunk(struct repo_writer *w, struct repo_index *ix, unsigned seed,
+		       struct err *err)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+	struct digest d;
+
+	repo_conformance_chunk(seed, &stored, &d);
+	int rc = repo_writer_reuse_chunk(w, &d, err);
+	if (rc == -ENOENT)
+		rc = repo_writer_put_chunk(w, &d, stored.data, stored.size,
+					   REPO_CONFORMANCE_CHUNK_SIZE, NULL, err);
+	return rc < 0 ? rc : repo_index_add(w, ix, REPO_CONFORMANCE_CHUNK_SIZE, &d, err);
+}
+
+static int store_index(struct repo_writer *w, struct manifest *m, const char *name,
+		       unsigned seed, unsigned count, struct err *err)
+{
+	struct repo_index *ix;
+	struct digest csum;
+	uint64_t size;
+	int rc = repo_writer_index_open(w, name, &ix, err);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < count; i++) {
+		rc = store_chunk(w, ix, seed + i, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = repo_index_close(w, ix, &size, &csum, err);
+	if (rc < 0)
+		return rc;
+	return manifest_add_file(m, name, size, &csum, CRYPT_MODE_NONE, err);
+}
+
+static int encode(const void *data, size_t size, struct wbuf *out, struct err *err)
+{
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+
+	return codec ? blob_encode(codec, data, size, true, out, err) : -ENOMEM;
+}
+
+int repo_conformance_store(struct repo_writer *w, struct manifest *m, unsigned seed,
+			   struct err *err)
+{
+	AUTO(wbuf) struct wbuf blob = WBUF_INIT(STORED_MAX);
+	struct digest csum = { { 0 } };
+	int rc = store_index(w, m, "root.ppxar.didx", seed, CHUNKS - 2, err);
+
+	if (rc == 0)
+		rc = store_index(w, m, "root.mpxar.didx", seed + CHUNKS - 2, 2, err);
+	if (rc == 0)
+		rc = encode(&seed, sizeof(seed), &blob, err);
+	if (rc == 0)
+		rc = repo_writer_put_blob(w, "seed.conf.blob", blob.data, blob.size, err);
+	if (rc == 0)
+		rc = manifest_add_file(m, "seed.conf.blob", blob.size, &csum, CRYPT_MODE_NONE, err);
+	return rc;
+}
+
+int repo_conformance_finish(struct repo_writer *w, const struct manifest *m, struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(STORED_MAX), blob = WBUF_INIT(STORED_MAX);
+	int rc = manifest_encode(m, &text, err);
+
+	if (rc == 0)
+		rc = encode(text.data, text.size, &blob, err);
+	return rc < 0 ? rc : repo_writer_finish(w, blob.data, blob.size, err);
+}
+
+int repo_conformance_backup(struct repo *r, const struct snapshot_name *name, unsigned seed,
+			    struct err *err)
+{
+	AUTO(manifest) struct manifest *m = manifest_new(name->group.type, name->group.id,
+							 name->time);
+	AUTO(repo_writer) struct repo_writer *w = NULL;
+	int rc = repo_conformance_begin(r, name, &w, err);
+
+	if (rc == 0)
+		rc = repo_conformance_store(w, m, seed, err);
+	return rc < 0 ? rc : repo_conformance_finish(w, m, err);
+}
+
+/* The manifest of a snapshot, decoded. */
+static int load_manifest(struct repo_reader *r, struct manifest **out, struct err *err)
+{
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(repo_file) struct repo_file blob = { 0 };
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	int rc = repo_reader_get_file(r, MANIFEST_BLOB_NAME, &blob, err);
+
+	if (rc == 0)
+		rc = blob_decode(codec, blob.data, blob.size, text.size_max, &text, err);
+	return rc < 0 ? rc : manifest_decode(text.data, text.size, out, err);
+}
+
+static int check_chunk(struct repo_reader *r, const struct didx *ix, size_t i, unsigned seed,
+		       struct err *err)
+{
+	AUTO(wbuf) struct wbuf expected = WBUF_INIT(STORED_MAX), found = WBUF_INIT(STORED_MAX);
+	struct digest d, in_index;
+	uint64_t begin, end;
+
+	repo_conformance_chunk(seed, &expected, &d);
+	didx_chunk(ix, i, &begin, &end, &in_index);
+	if (!digest_equal(&d, &in_index))
+		return err_set(err, EBADMSG, "another chunk");
+	int rc = repo_reader_get_chunk(r, &d, &found, err);
+	if (rc == 0 && (found.size != expected.size ||
+			memcmp(found.data, expected.data, found.size) != 0))
+		rc = err_set(err, EBADMSG, "a chunk has other bytes");
+	return rc;
+}
+
+static int check_index(struct repo_reader *r, const struct manifest *m, const char *name,
+		       unsigned seed, size_t count, struct err *err)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	struct didx ix;
+	int rc = repo_reader_get_file(r, name, &file, err);
+
+	if (rc == 0)
+		rc = didx_open(&ix, file.data, file.size, err);
+	if (rc == 0)
+		rc = manifest_check(m, name, ix.size, &ix.csum, err);
+	if (rc == 0 && ix.count != count)
+		rc = err_set(err, EBADMSG, "%zu chunks", ix.count);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = check_chunk(r, &ix, i, seed + (unsigned)i, err);
+	return rc;
+}
+
+int repo_conformance_check(struct repo *r, const struct snapshot_name *name, unsigned seed,
+			   struct err *err)
+{
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(repo_file) struct repo_file blob = { 0 };
+	int rc = repo_read(r, name, &reader, err);
+
+	if (rc == 0)
+		rc = load_manifest(reader, &m, err);
+	if (rc == 0 && m->backup_time != name->time)
+		rc = err_set(err, EBADMSG, "the manifest is of another time");
+	if (rc == 0)
+		rc = check_index(reader, m, "root.ppxar.didx", seed, CHUNKS - 2, err);
+	if (rc == 0)
+		rc = check_index(reader, m, "root.mpxar.didx", seed + CHUNKS - 2, 2, err);
+	if (rc == 0)
+		rc = repo_reader_get_file(reader, "seed.conf.blob", &blob, err);
+	return rc;
+}
+
+struct counts {
+	int *finished, *unfinished;
+};
+
+static int count_snapshot(void *arg, const struct repo_snapshot_info *info)
+{
+	struct counts *c = arg;
+
+	++*(info->finished ? c->finished : c->unfinished);
+	return 0;
+}
+
+void repo_conformance_count(struct repo *r, const struct snapshot_group *g, int *finished,
+			    int *unfinished)
+{
+	struct counts c = { finished, unfinished };
+
+	*finished = *unfinished = 0;
+	if (repo_list_snapshots(r, g, count_snapshot, &c, NULL) < 0)
+		abort();
+}
+
+/* --- the suite --- */
+
+static int set_up(void **state)
+{
+	(void)state;
+	repo = backend->make();
+	return repo ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	backend->unmake(repo);
+	repo = NULL;
+	return 0;
+}
+
+static struct snapshot_name at(int64_t time)
+{
+	return repo_conformance_name("host/a", "", time);
+}
+
+static struct repo_writer *begin_at(int64_t time)
+{
+	struct snapshot_name name = at(time);
+	struct repo_writer *w = NULL;
+
+	assert_int_equal(repo_conformance_begin(repo, &name, &w, NULL), 0);
+	return w;
+}
+
+static void make_backup(const char *group, const char *ns, int64_t time, unsigned seed)
+{
+	struct snapshot_name name = repo_conformance_name(group, ns, time);
+	struct err err = ERR_INIT;
+
+	if (repo_conformance_backup(repo, &name, seed, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void check_backup(const char *group, const char *ns, int64_t time, unsigned seed)
+{
+	struct snapshot_name name = repo_conformance_name(group, ns, time);
+	struct err err = ERR_INIT;
+
+	if (repo_conformance_check(repo, &name, seed, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static int count_group(void *arg, const struct repo_group_info *info)
+{
+	(void)info;
+	++*(int *)arg;
+	return 0;
+}
+
+static int keep_group(void *arg, const struct repo_group_info *info)
+{
+	*(struct repo_group_info *)arg = *info;
+	return 0;
+}
+
+static int count_ns(void *arg, const char *ns)
+{
+	(void)ns;
+	++*(int *)arg;
+	return 0;
+}
+
+static void is_empty_at_first(void **state)
+{
+	struct snapshot_name name;
+	int groups = 0, namespaces = 0;
+
+	(void)state;
+	assert_int_equal(repo_list_groups(repo, "", count_group, &groups, NULL), 0);
+	assert_int_equal(repo_list_ns(repo, "", count_ns, &namespaces, NULL), 0);
+	assert_int_equal(groups + namespaces, 0);
+	assert_int_equal(repo_resolve(repo, "host/a", "", &name, NULL), -ENOENT);
+	assert_int_equal(repo_list_ns(repo, "none", count_ns, &namespaces, NULL), -ENOENT);
+	assert_int_equal(repo_list_groups(repo, "none", count_group, &groups, NULL), -ENOENT);
+}
+
+static void gives_back_what_was_stored(void **state)
+{
+	struct repo_group_info info = { .backup_count = 0 };
+	int finished, unfinished;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	check_backup("host/a", "", T1, 1);
+	assert_int_equal(repo_list_groups(repo, "", keep_group, &info, NULL), 0);
+	assert_string_equal(info.group.type, "host");
+	assert_string_equal(info.group.id, "a");
+	assert_string_equal(info.group.ns, "");
+	assert_string_equal(info.owner, "root@pam");
+	assert_int_equal(info.last_backup, T1);
+	assert_int_equal(info.backup_count, 1);
+	repo_conformance_count(repo, &info.group, &finished, &unfinished);
+	assert_int_equal(finished, 1);
+	assert_int_equal(unfinished, 0);
+}
+
+static void keeps_groups_and_namespaces_apart(void **state)
+{
+	static const char *const ns[] = { "", "x", "x/y" };
+	int groups = 0, namespaces = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		make_backup("host/a", ns[i], T1, 10 * i);
+		make_backup("vm/a", ns[i], T1, 10 * i + 1);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		check_backup("host/a", ns[i], T1, 10 * i);
+		check_backup("vm/a", ns[i], T1, 10 * i + 1);
+		assert_int_equal(repo_list_groups(repo, ns[i], count_group, &groups, NULL), 0);
+	}
+	assert_int_equal(groups, 6);
+	assert_int_equal(repo_list_ns(repo, "", count_ns, &namespaces, NULL), 0);
+	assert_int_equal(namespaces, 2);
+}
+
+static void finds_the_newest_snapshot(void **state)
+{
+	struct snapshot_name name;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		make_backup("host/a", "", T1 + i, i);
+	assert_int_equal(repo_resolve(repo, "host/a/latest", "", &name, NULL), 0);
+	assert_int_equal(name.time, T1 + 2);
+	for (unsigned i = 0; i < 3; i++)
+		check_backup("host/a", "", T1 + i, i);
+}
+
+static void shows_no_snapshot_before_the_end(void **state)
+{
+	struct snapshot_name name = at(T1);
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
+	struct repo_writer *w = begin_at(T1);
+	struct repo_reader *r = NULL;
+	int finished, unfinished;
+
+	(void)state;
+	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
+	repo_conformance_count(repo, &name.group, &finished, &unfinished);
+	assert_int_equal(finished, 0);
+	assert_int_equal(repo_resolve(repo, "host/a", "", &name, NULL), -ENOENT);
+	assert_true(repo_read(repo, &name, &r, NULL) < 0);
+	assert_int_equal(repo_conformance_finish(w, m, NULL), 0);
+	repo_conformance_count(repo, &name.group, &finished, &unfinished);
+	assert_int_equal(finished, 1);
+	repo_writer_free(w);
+	check_backup("host/a", "", T1, 1);
+}
+
+static void leaves_nothing_of_a_session_given_up(void **state)
+{
+	struct snapshot_name name = at(T1);
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
+	struct repo_writer *w = begin_at(T1);
+	struct repo_index *ix;
+	struct repo_reader *r = NULL;
+	int finished, unfinished, groups = 0;
+
+	(void)state;
+	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
+	assert_int_equal(repo_writer_index_open(w, "open.didx", &ix, NULL), 0);
+	repo_writer_free(w);
+	repo_conformance_count(repo, &name.group, &finished, &unfinished);
+	assert_int_equal(finished + unfinished, 0);
+	assert_int_equal(repo_list_groups(repo, "", count_group, &groups, NULL), 0);
+	assert_int_equal(groups, 0);
+	assert_int_equal(repo_read(repo, &name, &r, NULL), -ENOENT);
+	make_backup("host/a", "", T1, 2); /* the same time again */
+	check_backup("host/a", "", T1, 2);
+}
+
+static void gives_the_previous_snapshot(void **state)
+{
+	AUTO(repo_writer) struct repo_writer *w = NULL;
+	AUTO(repo_file) struct repo_file file = { 0 };
+	struct didx ix;
+	uint64_t begin, end;
+	struct digest d;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	make_backup("host/a", "", T1 + 1, 2);
+	w = begin_at(T1 + 2);
+	assert_non_null(repo_writer_previous(w));
+	assert_int_equal(repo_writer_previous(w)->time, T1 + 1);
+	assert_int_equal(repo_writer_get_previous(w, "root.ppxar.didx", &file, NULL), 0);
+	assert_int_equal(didx_open(&ix, file.data, file.size, NULL), 0);
+	didx_chunk(&ix, 0, &begin, &end, &d);
+	assert_int_equal(repo_writer_reuse_chunk(w, &d, NULL), 0);
+	assert_int_equal(repo_writer_get_previous(w, "none.didx", &file, NULL), -ENOENT);
+}
+
+static void has_no_previous_snapshot_at_first(void **state)
+{
+	AUTO(repo_writer) struct repo_writer *w = begin_at(T1);
+	struct repo_file file;
+
+	(void)state;
+	assert_null(repo_writer_previous(w));
+	assert_int_equal(repo_writer_get_previous(w, MANIFEST_BLOB_NAME, &file, NULL), -ENOENT);
+}
+
+static void tells_duplicate_from_new_and_missing_chunks(void **state)
+{
+	AUTO(repo_writer) struct repo_writer *w = begin_at(T1);
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+	struct digest d;
+	bool duplicate = true;
+
+	(void)state;
+	repo_conformance_chunk(77, &stored, &d);
+	assert_int_equal(repo_writer_reuse_chunk(w, &d, NULL), -ENOENT);
+	assert_int_equal(repo_writer_put_chunk(w, &d, stored.data, stored.size,
+					       REPO_CONFORMANCE_CHUNK_SIZE, &duplicate, NULL),
+			 0);
+	assert_false(duplicate);
+	assert_int_equal(repo_writer_put_chunk(w, &d, stored.data, stored.size,
+					       REPO_CONFORMANCE_CHUNK_SIZE, &duplicate, NULL),
+			 0);
+	assert_true(duplicate);
+	assert_int_equal(repo_writer_reuse_chunk(w, &d, NULL), 0);
+}
+
+static void refuses_chunks_and_blobs_that_are_none(void **state)
+{
+	AUTO(repo_writer) struct repo_writer *w = begin_at(T1);
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+	struct digest d;
+
+	(void)state;
+	repo_conformance_chunk(1, &stored, &d);
+	assert_true(repo_writer_put_chunk(w, &d, stored.data, 5, 5, NULL, NULL) < 0);
+	assert_true(repo_writer_put_chunk(w, &d, "no magic, no chunk", 18, 6, NULL, NULL) < 0);
+	stored.data[stored.size - 1] ^= 1;
+	assert_true(repo_writer_put_blob(w, "a.conf.blob", stored.data, stored.size, NULL) < 0);
+	assert_true(repo_writer_put_blob(w, "a.conf.blob", "", 0, NULL) < 0);
+}
+
+static void refuses_a_backup_that_is_not_later(void **state)
+{
+	struct repo_writer *w = NULL;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	for (int64_t t = T1; t > T1 - 2; t--) {
+		struct snapshot_name name = at(t);
+
+		assert_int_equal(repo_conformance_begin(repo, &name, &w, NULL), -EEXIST);
+	}
+	assert_null(w);
+}
+
+static void refuses_times_that_are_none(void **state)
+{
+	struct repo_writer *w = NULL;
+
+	(void)state;
+	for (int64_t t = 0; t > -2; t--) {
+		struct snapshot_name name = at(t);
+
+		assert_int_equal(repo_conformance_begin(repo, &name, &w, NULL), -EINVAL);
+	}
+	assert_null(w);
+}
+
+static void lets_one_backup_of_a_group_run(void **state)
+{
+	struct snapshot_name second = at(T1 + 1);
+	struct repo_writer *w = begin_at(T1);
+	struct repo_writer *other = NULL;
+
+	(void)state;
+	assert_int_equal(repo_conformance_begin(repo, &second, &other, NULL), -EBUSY);
+	make_backup("host/b", "", T1, 1);
+	make_backup("host/a", "ns", T1, 1);
+	repo_writer_free(w);
+	make_backup("host/a", "", T1 + 1, 1);
+}
+
+static void lets_the_owner_and_its_tokens_user_back_up(void **state)
+{
+	struct snapshot_name name = at(T1);
+	struct repo_writer *w = NULL;
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
+
+	(void)state;
+	assert_int_equal(begin_as(repo, &name, "u@pam!tok", &w, NULL), 0);
+	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
+	assert_int_equal(repo_conformance_finish(w, m, NULL), 0);
+	repo_writer_free(w);
+	name.time++;
+	static const char *const refused[] = { "v@pam", "u@pam!other", "u@pa", "u@pam!tok2" };
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		assert_int_equal(begin_as(repo, &name, refused[i], &w, NULL), -EACCES);
+	assert_int_equal(begin_as(repo, &name, "u@pam", &w, NULL), 0);
+	repo_writer_free(w);
+	assert_int_equal(begin_as(repo, &name, "u@pam!tok", &w, NULL), 0);
+	repo_writer_free(w);
+}
+
+static void refuses_to_end_with_an_open_index_or_nothing(void **state)
+{
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
+	struct snapshot_name name = at(T1);
+	struct repo_writer *w = begin_at(T1);
+	struct repo_index *ix;
+	int finished, unfinished;
+
+	(void)state;
+	assert_int_equal(repo_conformance_finish(w, m, NULL), -EINVAL);
+	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
+	assert_int_equal(repo_writer_index_open(w, "x.didx", &ix, NULL), 0);
+	assert_int_equal(repo_conformance_finish(w, m, NULL), -EINVAL);
+	repo_writer_free(w);
+	repo_conformance_count(repo, &name.group, &finished, &unfinished);
+	assert_int_equal(finished + unfinished, 0);
+}
+
+static void refuses_a_name_twice_and_an_empty_index(void **state)
+{
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
+	AUTO(repo_writer) struct repo_writer *w = begin_at(T1);
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+	struct repo_index *ix, *other;
+	struct digest d;
+	uint64_t size;
+
+	(void)state;
+	repo_conformance_chunk(1, &stored, &d);
+	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
+	assert_int_equal(repo_writer_index_open(w, "root.mpxar.didx", &ix, NULL), -EEXIST);
+	assert_int_equal(repo_writer_put_blob(w, "seed.conf.blob", stored.data, stored.size, NULL),
+			 -EEXIST);
+	assert_int_equal(repo_writer_index_open(w, "x.didx", &ix, NULL), 0);
+	assert_int_equal(repo_writer_index_open(w, "x.didx", &other, NULL), -EEXIST);
+	assert_int_equal(repo_index_close(w, ix, &size, &d, NULL), -EINVAL);
+}
+
+static void bounds_a_chunk_by_the_readers_buffer(void **state)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(wbuf) struct wbuf expected = WBUF_INIT(STORED_MAX);
+	struct snapshot_name name = at(T1);
+	struct digest d;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	repo_conformance_chunk(1, &expected, &d);
+	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	AUTO(wbuf) struct wbuf exact = WBUF_INIT(expected.size + 3);
+	AUTO(wbuf) struct wbuf small = WBUF_INIT(expected.size - 1);
+	assert_int_equal(wbuf_put(&exact, "abc", 3), 0);
+	assert_int_equal(repo_reader_get_chunk(r, &d, &exact, NULL), 0); /* appends */
+	assert_memory_equal(exact.data, "abc", 3);
+	assert_memory_equal(exact.data + 3, expected.data, expected.size);
+	assert_int_equal(repo_reader_get_chunk(r, &d, &small, NULL), -E2BIG);
+}
+
+static void tells_missing_files_and_chunks(void **state)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(STORED_MAX);
+	struct snapshot_name name = at(T1);
+	struct repo_file file;
+	struct digest d = { { 1 } };
+	char hex[DIGEST_HEX_SIZE];
+	struct err err = ERR_INIT;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	assert_int_equal(repo_reader_get_file(r, "none.didx", &file, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "none.didx"));
+	assert_int_equal(repo_reader_get_chunk(r, &d, &out, &err), -ENOENT);
+	digest_to_hex(&d, hex);
+	assert_non_null(strstr(err.text, hex));
+	name.time++;
+	struct repo_reader *other = NULL;
+	assert_int_equal(repo_read(repo, &name, &other, NULL), -ENOENT);
+}
+
+static void gives_nothing_after_abort(void **state)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(STORED_MAX);
+	struct snapshot_name name = at(T1);
+	struct repo_file file;
+	struct digest d = { { 1 } };
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	repo_reader_abort(r);
+	assert_int_equal(repo_reader_get_file(r, MANIFEST_BLOB_NAME, &file, NULL), -ECANCELED);
+	assert_int_equal(repo_reader_get_chunk(r, &d, &out, NULL), -ECANCELED);
+}
+
+/* --- threads --- */
+
+enum { THREAD_COUNT = 4, THREAD_CHUNK_COUNT = 40 };
+
+struct job {
+	struct repo_writer *writer;
+	struct repo_reader *reader;
+	int rc;
+};
+
+/* All threads put and read the same chunks at the same time. */
+static void *work(void *arg)
+{
+	struct job *job = arg;
+
+	for (unsigned i = 0; i < THREAD_CHUNK_COUNT && job->rc == 0; i++) {
+		AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+		AUTO(wbuf) struct wbuf found = WBUF_INIT(STORED_MAX);
+		struct digest d;
+
+		repo_conformance_chunk(i, &stored, &d);
+		job->rc = repo_writer_put_chunk(job->writer, &d, stored.data, stored.size,
+						REPO_CONFORMANCE_CHUNK_SIZE, NULL, NULL);
+		if (job->rc == 0)
+			job->rc = repo_writer_reuse_chunk(job->writer, &d, NULL);
+		if (job->rc == 0)
+			job->rc = repo_reader_get_chunk(job->reader, &d, &found, NULL);
+		if (job->rc == 0 && found.size != stored.size)
+			job->rc = -EBADMSG;
+	}
+	return NULL;
+}
+
+static void serves_threads_at_once(void **state)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(repo_writer) struct repo_writer *w = NULL;
+	struct snapshot_name name = at(T1);
+	struct job jobs[THREAD_COUNT];
+	pthread_t threads[THREAD_COUNT];
+
+	(void)state;
+	make_backup("host/a", "", T1, 1000);
+	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	w = begin_at(T1 + 1);
+	for (int i = 0; i < THREAD_COUNT; i++) {
+		jobs[i] = (struct job){ .writer = w, .reader = r };
+		assert_int_equal(pthread_create(&threads[i], NULL, work, &jobs[i]), 0);
+	}
+	for (int i = 0; i < THREAD_COUNT; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(jobs[i].rc, 0);
+	}
+}
+
+#define WITH_REPO(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int repo_conformance_run(const struct repo_conformance *b)
+{
+	static const struct CMUnitTest tests[] = {
+		WITH_REPO(is_empty_at_first),
+		WITH_REPO(gives_back_what_was_stored),
+		WITH_REPO(keeps_groups_and_namespaces_apart),
+		WITH_REPO(finds_the_newest_snapshot),
+		WITH_REPO(shows_no_snapshot_before_the_end),
+		WITH_REPO(leaves_nothing_of_a_session_given_up),
+		WITH_REPO(gives_the_previous_snapshot),
+		WITH_REPO(has_no_previous_snapshot_at_first),
+		WITH_REPO(tells_duplicate_from_new_and_missing_chunks),
+		WITH_REPO(refuses_chunks_and_blobs_that_are_none),
+		WITH_REPO(refuses_a_backup_that_is_not_later),
+		WITH_REPO(refuses_times_that_are_none),
+		WITH_REPO(lets_one_backup_of_a_group_run),
+		WITH_REPO(lets_the_owner_and_its_tokens_user_back_up),
+		WITH_REPO(refuses_to_end_with_an_open_index_or_nothing),
+		WITH_REPO(refuses_a_name_twice_and_an_empty_index),
+		WITH_REPO(bounds_a_chunk_by_the_readers_buffer),
+		WITH_REPO(tells_missing_files_and_chunks),
+		WITH_REPO(gives_nothing_after_abort),
+		WITH_REPO(serves_threads_at_once),
+	};
+
+	backend = b;
+	return cmocka_run_group_tests_name(b->name, tests, NULL, NULL);
+}
