@@ -5,25 +5,8 @@
 #include "archive/json_text.h"
 
 #include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
 
 enum { BASE64_TEXT_SIZE_MAX = 1024 };
-
-static void evp_pkey_cleanup(EVP_PKEY **key)
-{
-	EVP_PKEY_free(*key);
-}
-
-static void evp_pkey_ctx_cleanup(EVP_PKEY_CTX **ctx)
-{
-	EVP_PKEY_CTX_free(*ctx);
-}
-
-static void bio_cleanup(BIO **bio)
-{
-	BIO_free(*bio);
-}
 
 void keyfile_wipe(struct keyfile *k)
 {
@@ -386,101 +369,5 @@ int keyfile_seal(struct keyfile *out, const struct crypt_key *key, enum keyfile_
 	if (rc == 0)
 		*out = k;
 	keyfile_wipe(&k);
-	return rc;
-}
-
-/* --- master keys --- */
-
-/* Never ask on a terminal from inside a library, which OpenSSL's default callback does. */
-static int give_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-	const struct wbuf *passphrase = arg;
-
-	(void)rwflag;
-	if (!passphrase || passphrase->size > (size_t)size)
-		return -1;
-	if (passphrase->size)
-		memcpy(buf, passphrase->data, passphrase->size);
-	return (int)passphrase->size;
-}
-
-int keyfile_wrap_master(const void *public_pem, size_t pem_size, const struct crypt_key *key,
-			const char *created, const char *modified, struct wbuf *out,
-			struct err *err)
-{
-	AUTO(bio) BIO *bio = BIO_new_mem_buf(public_pem, (int)pem_size);
-	AUTO(evp_pkey) EVP_PKEY *rsa = bio ? PEM_read_bio_PUBKEY(bio, NULL, give_passphrase, NULL) :
-					     NULL;
-	AUTO(evp_pkey_ctx) EVP_PKEY_CTX *ctx = rsa ? EVP_PKEY_CTX_new(rsa, NULL) : NULL;
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
-	struct keyfile k;
-	size_t size = 0;
-	uint8_t *block;
-	int rc;
-
-	if (!ctx || EVP_PKEY_base_id(rsa) != EVP_PKEY_RSA)
-		return err_set(err, EBADMSG, "master key: not an RSA public key in PEM form");
-	rc = keyfile_seal(&k, key, KEYFILE_KDF_NONE, NULL, 0, NULL, created, modified, NULL, err);
-	if (rc == 0)
-		rc = keyfile_encode(&k, false, &text, err);
-	keyfile_wipe(&k);
-	if (rc < 0)
-		return rc;
-	rc = -1;
-	if (EVP_PKEY_encrypt_init(ctx) == 1 &&
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
-	    EVP_PKEY_encrypt(ctx, NULL, &size, text.data, text.size) == 1 &&
-	    (block = wbuf_reserve(out, size)) &&
-	    EVP_PKEY_encrypt(ctx, block, &size, text.data, text.size) == 1) {
-		out->size += size;
-		rc = 0;
-	}
-	crypt_wipe(text.data, text.size);
-	if (rc < 0)
-		return err_set(err, EINVAL, "master key: too small to hold a key file "
-			       "(%d bits, at least 2128 are needed)", EVP_PKEY_bits(rsa));
-	return 0;
-}
-
-static int rsa_decrypt(EVP_PKEY *rsa, const void *block, size_t block_size, struct wbuf *text)
-{
-	AUTO(evp_pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(rsa, NULL);
-	size_t size = 0;
-	uint8_t *out;
-
-	if (!ctx || EVP_PKEY_decrypt_init(ctx) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) != 1 ||
-	    EVP_PKEY_decrypt(ctx, NULL, &size, block, block_size) != 1 ||
-	    !(out = wbuf_reserve(text, size)) ||
-	    EVP_PKEY_decrypt(ctx, out, &size, block, block_size) != 1)
-		return -EKEYREJECTED;
-	text->size += size;
-	return 0;
-}
-
-int keyfile_unwrap_master(const void *private_pem, size_t pem_size, const void *passphrase,
-			  size_t passphrase_size, const void *block, size_t block_size,
-			  struct keyfile *out, struct err *err)
-{
-	struct wbuf phrase = { .data = (uint8_t *)passphrase, .size = passphrase_size };
-	AUTO(bio) BIO *bio = BIO_new_mem_buf(private_pem, (int)pem_size);
-	AUTO(evp_pkey) EVP_PKEY *rsa =
-		bio ? PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, &phrase) : NULL;
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
-	int rc;
-
-	if (!rsa)
-		return err_set(err, EKEYREJECTED,
-			       "master key: not a private key in PEM form, or wrong passphrase");
-	if (EVP_PKEY_base_id(rsa) != EVP_PKEY_RSA)
-		return err_set(err, EBADMSG, "master key: not an RSA key");
-	if (block_size != (size_t)EVP_PKEY_size(rsa))
-		return err_set(err, EBADMSG, "encrypted key has %zu bytes, but the master key "
-			       "makes blocks of %d", block_size, EVP_PKEY_size(rsa));
-	rc = rsa_decrypt(rsa, block, block_size, &text);
-	if (rc < 0)
-		return err_set(err, -rc, "master key: does not open this encrypted key");
-	rc = keyfile_decode(text.data, text.size, out, err);
-	crypt_wipe(text.data, text.size);
 	return rc;
 }

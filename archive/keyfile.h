@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keyfile - the file a data key is kept in, plain or under a passphrase, and the RSA block a
- * master key recovers it from.
+ * keyfile - the file a data key is kept in, plain or under a passphrase.
  *
- * Layout:  archive/FORMAT.md, "Key files" and "Master key".
+ * Layout:  archive/FORMAT.md, "Key files".
  * Owner:   struct keyfile is plain data without secrets but for kdf "none", where `data` is the
  *          key itself: wipe it with keyfile_wipe().
  * Trust:   key files are hostile: sizes, KDF costs and memory are bounded.
- * Errors:  -EBADMSG: no key file or a damaged one; -EKEYREJECTED: wrong passphrase or private
- *          key; -EINVAL: a passphrase that is too short, a hint that is none.
+ * Errors:  -EBADMSG: no key file or a damaged one; -EKEYREJECTED: wrong passphrase; -EINVAL: a
+ *          passphrase that is too short, a hint that is none.
  */
 #ifndef PXARFS_KEYFILE_H
 #define PXARFS_KEYFILE_H
@@ -76,15 +75,5 @@ int keyfile_seal(struct keyfile *out, const struct crypt_key *key, enum keyfile_
 		 const void *passphrase, size_t passphrase_size,
 		 const struct keyfile_random *random, const char *created, const char *modified,
 		 const char *hint, struct err *err);
-
-/* Append the RSA block (PKCS#1 v1.5) that holds `key` as a key file without passphrase. */
-int keyfile_wrap_master(const void *public_pem, size_t pem_size, const struct crypt_key *key,
-			const char *created, const char *modified, struct wbuf *out,
-			struct err *err);
-
-/* Recover the key file from an RSA block with the private key (PEM, PKCS#8 or traditional). */
-int keyfile_unwrap_master(const void *private_pem, size_t pem_size, const void *passphrase,
-			  size_t passphrase_size, const void *block, size_t block_size,
-			  struct keyfile *out, struct err *err);
 
 #endif

@@ -191,61 +191,6 @@ static void refuses_a_key_file_cut_anywhere(void **state)
 		assert_int_equal(keyfile_decode(text.data, n, &k, NULL), -EBADMSG);
 }
 
-/* The golden private key is DER; PEM is the same in base64 between two lines. */
-static void private_key(struct wbuf *pem)
-{
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	AUTO(wbuf) struct wbuf der = WBUF_INIT(KEYFILE_SIZE_MAX);
-
-	load("tests/golden/keys/master.private.der", &der);
-	wbuf_put_text(pem, "-----BEGIN PRIVATE KEY-----");
-	for (size_t i = 0, column = 0; i < der.size; i += 3, column += 4) {
-		uint32_t v = 0;
-		size_t n = der.size - i < 3 ? der.size - i : 3;
-
-		for (size_t k = 0; k < 3; k++)
-			v = v << 8 | (k < n ? der.data[i + k] : 0);
-		if (column % 64 == 0)
-			wbuf_put_u8(pem, '\n');
-		for (size_t k = 0; k < 4; k++)
-			wbuf_put_u8(pem, (uint8_t)(k <= n ? alphabet[v >> (18 - 6 * k) & 63] : '='));
-	}
-	assert_int_equal(wbuf_put_text(pem, "\n-----END PRIVATE KEY-----\n"), 0);
-}
-
-static void master_key_recovers_the_data_key(void **state)
-{
-	AUTO(crypt_key) struct crypt_key *key = counting_key();
-	AUTO(crypt_key) struct crypt_key *recovered = NULL;
-	AUTO(wbuf) struct wbuf public_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
-	AUTO(wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
-	AUTO(wbuf) struct wbuf block = WBUF_INIT(KEYFILE_SIZE_MAX);
-	struct err err = ERR_INIT;
-	struct keyfile k;
-
-	(void)state;
-	load("tests/golden/keys/master.pub.pem", &public_pem);
-	private_key(&pem);
-	assert_int_equal(keyfile_wrap_master(public_pem.data, public_pem.size, key, CREATED, CREATED,
-					     &block, &err), 0);
-	assert_int_equal(block.size, 512);
-	assert_int_equal(keyfile_unwrap_master(pem.data, pem.size, NULL, 0, block.data, block.size,
-					       &k, &err), 0);
-	assert_int_equal(keyfile_open(&k, NULL, 0, &recovered, &err), 0);
-	assert_memory_equal(crypt_key_bytes(recovered), crypt_key_bytes(key), CRYPT_KEY_SIZE);
-
-	assert_int_equal(keyfile_unwrap_master(pem.data, pem.size, NULL, 0, block.data,
-					       block.size - 1, &k, &err), -EBADMSG);
-	assert_int_equal(keyfile_unwrap_master(public_pem.data, public_pem.size, NULL, 0, block.data,
-					       block.size, &k, &err), -EKEYREJECTED);
-	assert_int_equal(keyfile_wrap_master("junk", 4, key, CREATED, CREATED, &block, &err),
-			 -EBADMSG);
-	block.data[100] ^= 1;
-	assert_int_not_equal(keyfile_unwrap_master(pem.data, pem.size, NULL, 0, block.data,
-						   block.size, &k, &err), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,7 +202,6 @@ int main(void)
 		cmocka_unit_test(accepts_base64_without_padding),
 		cmocka_unit_test(refuses_a_wrong_fingerprint),
 		cmocka_unit_test(refuses_a_key_file_cut_anywhere),
-		cmocka_unit_test(master_key_recovers_the_data_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/keys.h"
+
+#include "client/cmd/secret.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { PEM_SIZE_MAX = 64 << 10 };
+
+static int read_fd(int fd, const char *name, struct wbuf *out, struct err *err)
+{
+	for (;;) {
+		uint8_t *to = wbuf_reserve(out, 4096);
+		ssize_t n = to ? read(fd, to, 4096) : 0;
+
+		if (!to)
+			return err_set(err, E2BIG, "%s: too large for a key", name);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "%s", name);
+		if (n == 0)
+			return 0;
+		out->size += (size_t)n;
+	}
+}
+
+int keys_read_file(const char *path, struct wbuf *out, struct err *err)
+{
+	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return err_sys(err, errno, "%s", path);
+	return read_fd(fd, path, out, err);
+}
+
+static int read_numbered_fd(const char *number, const char *option, struct wbuf *out,
+			    struct err *err)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (end == number || *end || fd < 0 || fd > 1 << 20)
+		return err_set(err, EINVAL, "--%s: '%s' is no descriptor's number", option, number);
+	return read_fd((int)fd, option, out, err);
+}
+
+/* --- default places --- */
+
+/* "$XDG_CONFIG_HOME/proxmox-backup", or below ~/.config; NULL when neither is known. */
+static char *config_folder(void)
+{
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char *out = NULL;
+	int n = -1;
+
+	if (config && config[0] == '/')
+		n = asprintf(&out, "%s/proxmox-backup", config);
+	else if (home)
+		n = asprintf(&out, "%s/.config/proxmox-backup", home);
+	return n < 0 ? NULL : out;
+}
+
+/* The first of the default places that has `name`; 1: none. */
+static int find_default(const char *name, char **out, struct err *err)
+{
+	const char *dirs = getenv("XDG_CONFIG_DIRS");
+	AUTO(free) char *folder = config_folder();
+	AUTO(free) char *list = strdup(dirs && dirs[0] ? dirs : "/etc/xdg");
+	AUTO(free) char *path = NULL;
+	char *rest = NULL;
+
+	if (!list)
+		return err_set(err, ENOMEM, "out of memory");
+	if (folder && asprintf(&path, "%s/%s", folder, name) >= 0 && access(path, F_OK) == 0) {
+		*out = steal(&path);
+		return 0;
+	}
+	for (char *dir = strtok_r(list, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest)) {
+		free(steal(&path));
+		if (asprintf(&path, "%s/proxmox-backup/%s", dir, name) < 0) {
+			path = NULL;
+			return err_set(err, ENOMEM, "out of memory");
+		}
+		if (access(path, F_OK) == 0) {
+			*out = steal(&path);
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static void make_folders(const char *path)
+{
+	AUTO(free) char *copy = strdup(path);
+
+	for (char *p = copy ? strchr(copy + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		mkdir(copy, 0700);
+		*p = '/';
+	}
+}
+
+int keys_default_path(const char *name, char **out, struct err *err)
+{
+	AUTO(free) char *folder = config_folder();
+
+	if (!folder)
+		return err_set(err, ENOENT, "no place for %s: neither $XDG_CONFIG_HOME nor $HOME "
+			       "is set", name);
+	if (asprintf(out, "%s/%s", folder, name) < 0) {
+		*out = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	make_folders(*out);
+	return 0;
+}
+
+/* --- keys --- */
+
+int keys_load_file(const char *path, struct keyfile *out, struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	int rc = keys_read_file(path, &text, err);
+
+	if (rc == 0) {
+		rc = keyfile_decode(text.data, text.size, out, err);
+		if (rc < 0)
+			err_wrap(err, rc, "%s", path);
+	}
+	if (text.data)
+		crypt_wipe(text.data, text.size);
+	return rc;
+}
+
+static int open_key(const struct keyfile *k, struct crypt_key **out, struct err *err)
+{
+	AUTO(secret) struct secret passphrase = { .size = 0 };
+	int rc = 0;
+
+	if (k->kdf != KEYFILE_KDF_NONE)
+		rc = secret_encryption_password(&passphrase, err);
+	if (rc < 0)
+		return rc;
+	return keyfile_open(k, passphrase.bytes, passphrase.size, out, err);
+}
+
+/* Open text from `name`; `created` may be NULL. */
+static int open_text(struct wbuf *text, const char *name, struct crypt_key **out, char *created,
+		     struct err *err)
+{
+	struct keyfile k;
+	int rc = keyfile_decode(text->data, text->size, &k, err);
+
+	if (text->data)
+		crypt_wipe(text->data, text->size);
+	if (rc == 0)
+		rc = open_key(&k, out, err);
+	if (rc == 0 && created)
+		memcpy(created, k.created, KEYFILE_TIME_SIZE);
+	keyfile_wipe(&k);
+	return rc < 0 ? err_wrap(err, rc, "%s", name) : 0;
+}
+
+static int open_path(const char *path, struct crypt_key **out, char *created, struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	int rc = keys_read_file(path, &text, err);
+
+	return rc < 0 ? rc : open_text(&text, path, out, created, err);
+}
+
+static int open_given(const struct keys_options *o, struct crypt_key **out, char *created,
+		      struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	int rc;
+
+	*out = NULL;
+	if (o->keyfile && o->keyfd)
+		return err_set(err, EINVAL, "--keyfile and --keyfd exclude each other");
+	if (o->keyfile)
+		return open_path(o->keyfile, out, created, err);
+	if (!o->keyfd)
+		return 0;
+	rc = read_numbered_fd(o->keyfd, "keyfd", &text, err);
+	return rc < 0 ? rc : open_text(&text, "--keyfd", out, created, err);
+}
+
+int keys_given(const struct keys_options *o, struct crypt_key **out, struct err *err)
+{
+	return open_given(o, out, NULL, err);
+}
+
+static int open_default(struct crypt_key **out, char *created, struct err *err)
+{
+	AUTO(free) char *path = NULL;
+	int rc = find_default(KEYS_DEFAULT_KEY, &path, err);
+
+	return rc ? rc : open_path(path, out, created, err);
+}
+
+int keys_default(struct crypt_key **out, struct err *err)
+{
+	return open_default(out, NULL, err);
+}
+
+/* --- what a backup does --- */
+
+void keys_choice_release(struct keys_choice *c)
+{
+	crypt_key_free(c->key);
+	wbuf_release(&c->master_pem);
+	c->key = NULL;
+}
+
+static int parse_mode(const char *text, enum crypt_mode *out, struct err *err)
+{
+	for (enum crypt_mode m = CRYPT_MODE_NONE; m <= CRYPT_MODE_SIGN_ONLY; m++) {
+		if (strcmp(text, crypt_mode_text(m)) == 0) {
+			*out = m;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "--crypt-mode: '%s' is neither encrypt, sign-only nor none",
+		       text);
+}
+
+/* The given master key beats the default one. */
+static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
+{
+	AUTO(free) char *path = NULL;
+	int rc;
+
+	if (o->master_pubkey_file)
+		return keys_read_file(o->master_pubkey_file, pem, err);
+	if (o->master_pubkey_fd)
+		return read_numbered_fd(o->master_pubkey_fd, "master-pubkey-fd", pem, err);
+	rc = find_default(KEYS_DEFAULT_MASTER, &path, err);
+	if (rc)
+		return rc < 0 ? rc : 0;
+	return keys_read_file(path, pem, err);
+}
+
+static bool master_given(const struct keys_options *o)
+{
+	return o->master_pubkey_file || o->master_pubkey_fd;
+}
+
+static int refuse_contradictions(const struct keys_options *o, enum crypt_mode mode,
+				 struct err *err)
+{
+	if (o->master_pubkey_file && o->master_pubkey_fd)
+		return err_set(err, EINVAL,
+			       "--master-pubkey-file and --master-pubkey-fd exclude each other");
+	if (o->crypt_mode && mode == CRYPT_MODE_NONE && (o->keyfile || o->keyfd))
+		return err_set(err, EINVAL, "--crypt-mode none and a key exclude each other");
+	if (o->crypt_mode && mode == CRYPT_MODE_NONE && master_given(o))
+		return err_set(err, EINVAL, "--crypt-mode none and a master key exclude each other");
+	return 0;
+}
+
+static int choose(const struct keys_options *o, struct keys_choice *c, struct err *err)
+{
+	int rc = open_given(o, &c->key, c->created, err);
+
+	if (rc < 0)
+		return rc;
+	if (!c->key)
+		rc = open_default(&c->key, c->created, err);
+	if (rc < 0)
+		return rc;
+	if (!c->key && o->crypt_mode)
+		return err_set(err, ENOKEY, "--crypt-mode %s: no key given, and there is no "
+			       "default key", o->crypt_mode);
+	if (!c->key && master_given(o))
+		return err_set(err, ENOKEY, "a master key without a key to encrypt with");
+	if (!c->key) {
+		c->mode = CRYPT_MODE_NONE;
+		return 0;
+	}
+	return load_master(o, &c->master_pem, err);
+}
+
+int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err)
+{
+	AUTO(keys_choice) struct keys_choice c = { .mode = CRYPT_MODE_ENCRYPT,
+						   .master_pem = WBUF_INIT(PEM_SIZE_MAX) };
+	int rc = o->crypt_mode ? parse_mode(o->crypt_mode, &c.mode, err) : 0;
+
+	if (rc == 0)
+		rc = refuse_contradictions(o, c.mode, err);
+	if (rc == 0 && c.mode != CRYPT_MODE_NONE)
+		rc = choose(o, &c, err);
+	if (rc < 0)
+		return rc;
+	*out = c;
+	c = (struct keys_choice){ .key = NULL };
+	return 0;
+}
+
+void keys_now(char out[KEYFILE_TIME_SIZE])
+{
+	time_t now = time(NULL);
+	char zone[8];
+	struct tm tm;
+	size_t n;
+
+	localtime_r(&now, &tm);
+	n = strftime(out, KEYFILE_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+	strftime(zone, sizeof(zone), "%z", &tm); /* "+0100": RFC 3339 wants a colon */
+	snprintf(out + n, KEYFILE_TIME_SIZE - n, "%.3s:%.2s", zone, zone + 3);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys - which key and which crypt mode a command works with.
+ *
+ * The default key and master key lie where the official client keeps them:
+ * $XDG_CONFIG_HOME/proxmox-backup/ (~/.config/proxmox-backup/), for reading also below
+ * $XDG_CONFIG_DIRS.
+ */
+#ifndef PXARFS_KEYS_H
+#define PXARFS_KEYS_H
+
+#include "archive/base/wbuf.h"
+#include "archive/crypt.h"
+#include "archive/keyfile.h"
+#include "archive/manifest.h"
+#include "client/cmd/opts.h"
+
+#include <stdbool.h>
+
+#define KEYS_DEFAULT_KEY "encryption-key.json"
+#define KEYS_DEFAULT_MASTER "master-public.pem"
+
+/* What the command line said; zero is "nothing". */
+struct keys_options {
+	const char *keyfile;
+	const char *keyfd; /* the number as text */
+	const char *crypt_mode;
+	const char *master_pubkey_file;
+	const char *master_pubkey_fd;
+};
+
+/* Lines for a command's table of options. */
+#define KEYS_OPT_READ(o)                                                             \
+	{ "keyfile", 0, OPT_STRING, &(o).keyfile, "FILE",                             \
+	  "key of an encrypted or signed snapshot (default: the default key, if needed)" }, \
+	{                                                                            \
+		"keyfd", 0, OPT_STRING, &(o).keyfd, "FD",                            \
+			"read the key from an open descriptor"                       \
+	}
+#define KEYS_OPT_WRITE(o)                                                            \
+	{ "keyfile", 0, OPT_STRING, &(o).keyfile, "FILE",                             \
+	  "encryption key (default: the default key, if there is one)" },            \
+	{ "keyfd", 0, OPT_STRING, &(o).keyfd, "FD",                                   \
+	  "read the key from an open descriptor" },                                  \
+	{ "crypt-mode", 0, OPT_STRING, &(o).crypt_mode, "MODE",                       \
+	  "encrypt, sign-only or none (default: encrypt when there is a key)" },     \
+	{ "master-pubkey-file", 0, OPT_STRING, &(o).master_pubkey_file, "FILE",       \
+	  "public master key that can recover the key (default: the default one, if any)" }, \
+	{                                                                            \
+		"master-pubkey-fd", 0, OPT_STRING, &(o).master_pubkey_fd, "FD",      \
+			"read the public master key from an open descriptor"         \
+	}
+
+/* What a backup does. */
+struct keys_choice {
+	enum crypt_mode mode;
+	struct crypt_key *key; /* NULL for mode none */
+	char created[KEYFILE_TIME_SIZE]; /* of the key in use */
+	struct wbuf master_pem; /* size 0: no master key */
+};
+void keys_choice_release(struct keys_choice *c);
+DEFINE_AUTO_STRUCT(keys_choice)
+
+/* Refuse contradictions, load the key (may ask for its passphrase) and the master key. */
+int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err);
+
+/* The key given on the command line; NULL in *out when none was. */
+int keys_given(const struct keys_options *o, struct crypt_key **out, struct err *err);
+
+/* The default key.  1: there is none. */
+int keys_default(struct crypt_key **out, struct err *err);
+
+/* Where default files are written, folders made when missing; from malloc. */
+int keys_default_path(const char *name, char **out, struct err *err);
+
+/* Read and decode a key file. */
+int keys_load_file(const char *path, struct keyfile *out, struct err *err);
+
+/* A whole small file into `out`. */
+int keys_read_file(const char *path, struct wbuf *out, struct err *err);
+
+/* Now, as key files have it: "2026-11-22T16:55:39+00:00", local time. */
+void keys_now(char out[KEYFILE_TIME_SIZE]);
+
+#endif

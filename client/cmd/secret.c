@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/secret.h"
+
+#include "archive/crypt.h"
+#include "archive/keyfile.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+
+enum { VARIABLE_SIZE_MAX = 128 };
+
+void secret_release(struct secret *s)
+{
+	crypt_wipe(s, sizeof(*s));
+}
+
+static void keep_first_line(struct secret *s)
+{
+	const char *end = memchr(s->bytes, '\n', s->size);
+
+	if (end)
+		s->size = (size_t)(end - s->bytes);
+	if (end && s->size && s->bytes[s->size - 1] == '\r')
+		s->size--;
+}
+
+static int read_all(int fd, const char *from, struct secret *out, struct err *err)
+{
+	out->size = 0;
+	for (;;) {
+		ssize_t n = read(fd, out->bytes + out->size, sizeof(out->bytes) - out->size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "%s", from);
+		if (n == 0)
+			return 0;
+		out->size += (size_t)n;
+		if (out->size == sizeof(out->bytes))
+			return err_set(err, E2BIG, "%s: a secret of more than %d bytes", from,
+				       SECRET_SIZE_MAX - 1);
+	}
+}
+
+static int read_file(const char *path, const char *from, struct secret *out, struct err *err)
+{
+	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return err_sys(err, errno, "%s: %s", from, path);
+	return read_all(fd, from, out, err);
+}
+
+static int read_fd(const char *number, const char *from, struct secret *out, struct err *err)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (end == number || *end || fd < 0 || fd > 1 << 20)
+		return err_set(err, EINVAL, "%s: '%s' is no descriptor's number", from, number);
+	return read_all((int)fd, from, out, err);
+}
+
+/* posix_spawn() rather than popen(): the pipe must not reach other children. */
+static int read_command(const char *command, const char *from, struct secret *out,
+			struct err *err)
+{
+	char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)command, NULL };
+	posix_spawn_file_actions_t actions;
+	AUTO(fd) int reading = -1;
+	int ends[2], status = 0, rc;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "%s", from);
+	reading = ends[0];
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+	rc = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[1]);
+	if (rc)
+		return err_sys(err, rc, "%s: cannot run the command", from);
+	rc = read_all(reading, from, out, err);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (rc == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+		return err_set(err, EIO, "%s: the command failed", from);
+	return rc;
+}
+
+static const char *variable(const char *name, const char *suffix, char out[VARIABLE_SIZE_MAX])
+{
+	snprintf(out, VARIABLE_SIZE_MAX, "%s%s", name, suffix);
+	return getenv(out);
+}
+
+static int read_value(const char *value, const char *from, struct secret *out, struct err *err)
+{
+	out->size = strlen(value);
+	if (out->size >= sizeof(out->bytes))
+		return err_set(err, E2BIG, "%s: too long", from);
+	memcpy(out->bytes, value, out->size);
+	return 0;
+}
+
+static int read_credential(const char *credential, struct secret *out, struct err *err)
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	AUTO(free) char *path = NULL;
+
+	if (!folder || !credential)
+		return 1;
+	if (asprintf(&path, "%s/%s", folder, credential) < 0) {
+		path = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	if (access(path, F_OK) < 0)
+		return 1;
+	return read_file(path, credential, out, err);
+}
+
+int secret_from_environment(const char *name, const char *credential, struct secret *out,
+			    struct err *err)
+{
+	static const struct {
+		const char *suffix;
+		int (*read)(const char *value, const char *from, struct secret *out,
+			    struct err *err);
+	} sources[] = { { "", read_value },
+			{ "_FD", read_fd },
+			{ "_FILE", read_file },
+			{ "_CMD", read_command } };
+
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		char from[VARIABLE_SIZE_MAX];
+		const char *value = variable(name, sources[i].suffix, from);
+		int rc;
+
+		if (!value)
+			continue;
+		rc = sources[i].read(value, from, out, err);
+		if (rc == 0)
+			keep_first_line(out);
+		return rc;
+	}
+	return read_credential(credential, out, err);
+}
+
+/* Reads a line with echo and signals off, so that ^C cannot leave the terminal mute. */
+static int read_line(struct secret *out, struct err *err)
+{
+	for (out->size = 0;;) {
+		char c;
+		ssize_t n = read(STDIN_FILENO, &c, 1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "terminal");
+		if (n == 0 || c == 3 || (c == 4 && out->size == 0))
+			return err_set(err, ECANCELED, "no passphrase given");
+		if (c == '\n' || c == '\r')
+			return 0;
+		if (out->size == sizeof(out->bytes) - 1)
+			return err_set(err, E2BIG, "passphrase too long");
+		out->bytes[out->size++] = c;
+	}
+}
+
+int secret_ask(const char *prompt, struct secret *out, struct err *err)
+{
+	struct termios before, quiet;
+	int rc;
+
+	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) < 0)
+		return err_set(err, ENOTTY, "no passphrase: standard input is no terminal, and "
+			       "$PBS_ENCRYPTION_PASSWORD is not set");
+	quiet = before;
+	quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) < 0)
+		return err_sys(err, errno, "terminal");
+	fprintf(stderr, "%s: ", prompt);
+	rc = read_line(out, err);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+	fputc('\n', stderr);
+	return rc;
+}
+
+int secret_encryption_password(struct secret *out, struct err *err)
+{
+	int rc = secret_from_environment("PBS_ENCRYPTION_PASSWORD",
+					 "proxmox-backup-client.encryption-password", out, err);
+
+	return rc == 1 ? secret_ask("Encryption Key Password", out, err) : rc;
+}
+
+static int ask_twice(const char *what, struct secret *out, struct err *err)
+{
+	AUTO(secret) struct secret again = { .size = 0 };
+	int rc = secret_ask(what, out, err);
+
+	if (rc == 0)
+		rc = secret_ask("Verify Password", &again, err);
+	if (rc < 0)
+		return rc;
+	if (out->size != again.size || memcmp(out->bytes, again.bytes, out->size) != 0)
+		return err_set(err, EINVAL, "Passwords do not match!");
+	return 0;
+}
+
+int secret_new_password(const char *name, const char *what, struct secret *out,
+			struct err *err)
+{
+	int rc = secret_from_environment(name, NULL, out, err);
+
+	if (rc == 1)
+		rc = ask_twice(what, out, err);
+	if (rc < 0)
+		return rc;
+	if (out->size < KEYFILE_PASSPHRASE_SIZE_MIN)
+		return err_set(err, EINVAL, "Password too short!");
+	return 0;
+}
