@@ -10,13 +10,14 @@ comma   := ,
 BUILD   ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 VERSION := $(shell sed -n 's/^\#\# \([0-9][^ ]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
 
-PKGS := fuse3 libzstd libcrypto jansson zlib
+PKGS := fuse3 libzstd libcrypto jansson zlib libqrencode
 pkg-missing := $(foreach p,$(PKGS) cmocka,$(shell pkg-config --exists $(p) || echo $(p)))
 deb_fuse3 := libfuse3-dev
 deb_libzstd := libzstd-dev
 deb_libcrypto := libssl-dev
 deb_jansson := libjansson-dev
 deb_zlib := zlib1g-dev
+deb_libqrencode := libqrencode-dev
 deb_cmocka := libcmocka-dev
 ifneq ($(strip $(pkg-missing)),)
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)

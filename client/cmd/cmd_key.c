@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pxarfs key: make, show, keep and recover keys. */
+#include "archive/blob.h"
+#include "archive/master_key.h"
+#include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
+#include "client/cmd/log.h"
+#include "client/cmd/paperkey.h"
+#include "client/cmd/secret.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define NEW_PASSWORD "PXARFS_NEW_ENCRYPTION_PASSWORD"
+#define MASTER_PASSWORD "PXARFS_MASTER_PASSWORD"
+
+static int failed(int rc, const struct err *err)
+{
+	log_error("%s", err_text(err, rc));
+	return EXIT_FAILED;
+}
+
+static int write_fd(int fd, const char *path, const struct wbuf *text, struct err *err)
+{
+	for (size_t at = 0; at < text->size;) {
+		ssize_t n = write(fd, text->data + at, text->size - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "%s", path);
+		at += (size_t)n;
+	}
+	return fsync(fd) < 0 ? err_sys(err, errno, "%s", path) : 0;
+}
+
+/* A new file, mode 0600; an existing one is never touched. */
+static int write_new(const char *path, const struct wbuf *text, struct err *err)
+{
+	AUTO(fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int rc;
+
+	if (fd < 0)
+		return err_sys(err, errno, "%s", path);
+	rc = write_fd(fd, path, text, err);
+	if (rc == 0 && close(steal_fd(&fd)) < 0)
+		rc = err_sys(err, errno, "%s", path);
+	if (rc < 0)
+		unlink(path);
+	return rc;
+}
+
+/* Put another file in the place of an old one: whole or not at all. */
+static int replace(const char *path, const struct wbuf *text, struct err *err)
+{
+	AUTO(free) char *temporary = NULL;
+	AUTO(fd) int fd = -1;
+	int rc;
+
+	if (asprintf(&temporary, "%s.tmp_XXXXXX", path) < 0) {
+		temporary = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
+	if (fd < 0)
+		return err_sys(err, errno, "%s", temporary);
+	rc = write_fd(fd, temporary, text, err);
+	if (rc == 0 && rename(temporary, path) < 0)
+		rc = err_sys(err, errno, "%s", path);
+	if (rc < 0)
+		unlink(temporary);
+	return rc;
+}
+
+static int parse_kdf(const char *text, enum keyfile_kdf *out)
+{
+	static const char *const names[] = { [KEYFILE_KDF_NONE] = "none",
+					     [KEYFILE_KDF_SCRYPT] = "scrypt",
+					     [KEYFILE_KDF_PBKDF2] = "pbkdf2" };
+
+	*out = KEYFILE_KDF_SCRYPT;
+	if (!text)
+		return 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*out = (enum keyfile_kdf)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* The key's path from the command line, or the default one; from malloc. */
+static int key_path(char **args, size_t count, char **out, struct err *err)
+{
+	if (count == 0)
+		return keys_default_path(KEYS_DEFAULT_KEY, out, err);
+	*out = strdup(args[0]);
+	return *out ? 0 : err_set(err, ENOMEM, "out of memory");
+}
+
+/* The text of a key file around `key`; asks for the new passphrase where there is to be one. */
+static int seal_text(const struct crypt_key *key, const char *kdf_name, const char *hint,
+		     const char *created, struct wbuf *out, struct err *err)
+{
+	AUTO(secret) struct secret passphrase = { .size = 0 };
+	char now[KEYFILE_TIME_SIZE];
+	struct keyfile_random random;
+	enum keyfile_kdf kdf;
+	struct keyfile k;
+	int rc = 0;
+
+	if (parse_kdf(kdf_name, &kdf) < 0)
+		return err_set(err, EINVAL, "--kdf: '%s' is neither none, scrypt nor pbkdf2",
+			       kdf_name);
+	if (kdf != KEYFILE_KDF_NONE)
+		rc = secret_new_password(NEW_PASSWORD, "Encryption Key Password", &passphrase, err);
+	if (rc == 0)
+		rc = crypt_random(&random, sizeof(random), err);
+	keys_now(now);
+	if (rc == 0)
+		rc = keyfile_seal(&k, key, kdf, passphrase.bytes, passphrase.size, &random,
+				  created && created[0] ? created : now, now, hint, err);
+	if (rc < 0)
+		return rc;
+	rc = keyfile_encode(&k, false, out, err);
+	keyfile_wipe(&k);
+	return rc;
+}
+
+static int open_file_key(const struct keyfile *k, struct crypt_key **out, struct err *err)
+{
+	AUTO(secret) struct secret passphrase = { .size = 0 };
+	int rc = 0;
+
+	if (k->kdf != KEYFILE_KDF_NONE)
+		rc = secret_encryption_password(&passphrase, err);
+	return rc < 0 ? rc : keyfile_open(k, passphrase.bytes, passphrase.size, out, err);
+}
+
+static void wipe_text(struct wbuf *text)
+{
+	if (text->data)
+		crypt_wipe(text->data, text->capacity);
+}
+
+#define OPT_KDF(variable)                                                     \
+	{ "kdf", 0, OPT_STRING, &(variable), "KDF",                            \
+	  "how the passphrase protects the key: scrypt (default), pbkdf2 or none" }
+#define OPT_HINT(variable) \
+	{ "hint", 0, OPT_STRING, &(variable), "TEXT", "shown when the passphrase is wrong" }
+
+/* --- create --- */
+
+static int create(const char *path, const char *kdf, const char *hint, struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_key) struct crypt_key *key = NULL;
+	uint8_t bytes[CRYPT_KEY_SIZE];
+	int rc;
+
+	/* Do not ask for a passphrase in vain. */
+	if (access(path, F_OK) == 0)
+		return err_set(err, EEXIST, "%s: exists already; keys are never overwritten", path);
+	rc = crypt_random(bytes, sizeof(bytes), err);
+	if (rc == 0)
+		rc = crypt_key_new(&key, bytes, err);
+	crypt_wipe(bytes, sizeof(bytes));
+	if (rc == 0)
+		rc = seal_text(key, kdf, hint, NULL, &text, err);
+	if (rc == 0)
+		rc = write_new(path, &text, err);
+	wipe_text(&text);
+	return rc;
+}
+
+static int run_create(const struct cmd *self, int argc, char **argv)
+{
+	const char *kdf = NULL, *hint = NULL;
+	const struct opt table[] = { OPT_KDF(kdf), OPT_HINT(hint), { 0 } };
+	AUTO(free) char *path = NULL;
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	rc = key_path(args, count, &path, &err);
+	if (rc == 0)
+		rc = create(path, kdf, hint, &err);
+	if (rc < 0)
+		return failed(rc, &err);
+	log_info("%s: key created; without it and its passphrase no backup can be restored", path);
+	return EXIT_DONE;
+}
+
+/* --- show --- */
+
+static const char *kdf_label(enum keyfile_kdf kdf)
+{
+	return kdf == KEYFILE_KDF_SCRYPT ? "scrypt" : kdf == KEYFILE_KDF_PBKDF2 ? "pbkdf2" : "none";
+}
+
+/* Unix seconds of an RFC 3339 time; -1 when it is none. */
+static int64_t epoch(const char *text)
+{
+	struct tm tm = { 0 };
+	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	if (rest && *rest == '.') /* fractions, which others may write */
+		rest += 1 + strspn(rest + 1, "0123456789");
+	if (rest && strcmp(rest, "Z") == 0)
+		return timegm(&tm);
+	if (!rest || !strptime(rest, "%z", &tm))
+		return -1;
+	return timegm(&tm) - tm.tm_gmtoff;
+}
+
+static int show_json(const char *path, const struct keyfile *k, const char *fingerprint)
+{
+	json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "path", path, "kdf", kdf_label(k->kdf),
+				 "created", (json_int_t)epoch(k->created), "modified",
+				 (json_int_t)epoch(k->modified));
+
+	if (json && k->has_fingerprint)
+		json_object_set_new(json, "fingerprint", json_string(fingerprint));
+	if (json && k->hint[0])
+		json_object_set_new(json, "hint", json_string(k->hint));
+	if (!json || json_dumpf(json, stdout, JSON_COMPACT) < 0)
+		log_error("%s: cannot print it as JSON", path);
+	putchar('\n');
+	json_decref(json);
+	return json ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int run_show(const struct cmd *self, int argc, char **argv)
+{
+	char fingerprint[CRYPT_FINGERPRINT_TEXT_SIZE] = "";
+	const char *format = NULL;
+	const struct opt table[] = { CMD_OPT_OUTPUT_FORMAT(format), { 0 } };
+	AUTO(free) char *path = NULL;
+	struct err err = ERR_INIT;
+	struct keyfile k;
+	bool json;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	if (!cmd_output_json(format, &json))
+		return opts_usage(self, "--output-format: '%s' is neither text nor json", format);
+	rc = key_path(args, count, &path, &err);
+	if (rc == 0)
+		rc = keys_load_file(path, &k, &err);
+	if (rc < 0)
+		return failed(rc, &err);
+	crypt_wipe(k.data, sizeof(k.data));
+	if (k.has_fingerprint)
+		crypt_fingerprint_text(&k.fingerprint, fingerprint);
+	if (json)
+		return show_json(path, &k, fingerprint);
+	printf("path         %s\nkdf          %s\ncreated      %s\nmodified     %s\n", path,
+	       kdf_label(k.kdf), k.created, k.modified);
+	if (k.has_fingerprint)
+		printf("fingerprint  %s\n", fingerprint);
+	if (k.hint[0])
+		printf("hint         %s\n", k.hint);
+	return EXIT_DONE;
+}
+
+/* --- change-passphrase --- */
+
+static int change_passphrase(const char *path, const char *kdf, const char *hint,
+			     struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_key) struct crypt_key *key = NULL;
+	struct keyfile k;
+	int rc = keys_load_file(path, &k, err);
+
+	if (rc == 0)
+		rc = open_file_key(&k, &key, err);
+	if (rc == 0)
+		rc = seal_text(key, kdf, hint, k.created, &text, err);
+	keyfile_wipe(&k);
+	if (rc == 0)
+		rc = replace(path, &text, err);
+	wipe_text(&text);
+	return rc;
+}
+
+static int run_change_passphrase(const struct cmd *self, int argc, char **argv)
+{
+	const char *kdf = NULL, *hint = NULL;
+	const struct opt table[] = { OPT_KDF(kdf), OPT_HINT(hint), { 0 } };
+	AUTO(free) char *path = NULL;
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	rc = key_path(args, count, &path, &err);
+	if (rc == 0)
+		rc = change_passphrase(path, kdf, hint, &err);
+	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+}
+
+/* --- master keys --- */
+
+static int run_create_master_key(const struct cmd *self, int argc, char **argv)
+{
+	static const char public_path[] = "master-public.pem", private_path[] = "master-private.pem";
+	const struct opt table[] = { { 0 } };
+	AUTO(wbuf) struct wbuf public_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(wbuf) struct wbuf private_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(secret) struct secret passphrase = { .size = 0 };
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 0, 0, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	rc = 0;
+	if (access(public_path, F_OK) == 0 || access(private_path, F_OK) == 0)
+		rc = err_set(&err, EEXIST, "%s or %s exists already in this folder; keys are never "
+			     "overwritten", public_path, private_path);
+	if (rc == 0)
+		rc = secret_new_password(MASTER_PASSWORD, "Master Key Password", &passphrase, &err);
+	if (rc == 0)
+		rc = master_key_new(passphrase.bytes, passphrase.size, &public_pem, &private_pem,
+				    &err);
+	if (rc == 0)
+		rc = write_new(private_path, &private_pem, &err);
+	if (rc == 0)
+		rc = write_new(public_path, &public_pem, &err);
+	wipe_text(&private_pem);
+	if (rc < 0)
+		return failed(rc, &err);
+	log_info("wrote %s and %s; keep the private one away from this machine", public_path,
+		 private_path);
+	return EXIT_DONE;
+}
+
+static int run_import_master_pubkey(const struct cmd *self, int argc, char **argv)
+{
+	const struct opt table[] = { { 0 } };
+	AUTO(wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(free) char *path = NULL;
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	rc = keys_read_file(args[0], &pem, &err);
+	if (rc == 0) {
+		rc = master_key_check(pem.data, pem.size, &err);
+		if (rc < 0)
+			err_wrap(&err, rc, "%s", args[0]);
+	}
+	if (rc == 0)
+		rc = keys_default_path(KEYS_DEFAULT_MASTER, &path, &err);
+	if (rc == 0)
+		rc = write_new(path, &pem, &err);
+	if (rc < 0)
+		return failed(rc, &err);
+	log_info("imported as %s", path);
+	return EXIT_DONE;
+}
+
+/* The RSA block as it is, or still in the blob that a snapshot keeps it in. */
+static int read_block(const char *path, struct wbuf *out, struct err *err)
+{
+	AUTO(wbuf) struct wbuf file = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	enum blob_kind kind;
+	int rc = keys_read_file(path, &file, err);
+
+	if (rc < 0)
+		return rc;
+	if (!codec)
+		return err_set(err, ENOMEM, "out of memory");
+	if (blob_kind(file.data, file.size, &kind, NULL) < 0)
+		return wbuf_put(out, file.data, file.size);
+	rc = blob_decode(codec, file.data, file.size, KEYFILE_SIZE_MAX, out, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", path) : 0;
+}
+
+static int recover(const char *private_path, const char *block_path, struct crypt_key **out,
+		   char created[KEYFILE_TIME_SIZE], struct err *err)
+{
+	AUTO(wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(wbuf) struct wbuf block = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(secret) struct secret passphrase = { .size = 0 };
+	struct keyfile k;
+	int rc = keys_read_file(private_path, &pem, err);
+
+	if (rc == 0)
+		rc = read_block(block_path, &block, err);
+	if (rc == 0 && memmem(pem.data, pem.size, "ENCRYPTED", 9)) {
+		rc = secret_from_environment(MASTER_PASSWORD, NULL, &passphrase, err);
+		if (rc == 1)
+			rc = secret_ask("Master Key Password", &passphrase, err);
+	}
+	if (rc == 0)
+		rc = master_key_unwrap(pem.data, pem.size, passphrase.bytes, passphrase.size,
+				       block.data, block.size, &k, err);
+	wipe_text(&pem);
+	if (rc < 0)
+		return rc;
+	memcpy(created, k.created, KEYFILE_TIME_SIZE);
+	rc = keyfile_open(&k, NULL, 0, out, err);
+	keyfile_wipe(&k);
+	return rc;
+}
+
+static int run_import_with_master_key(const struct cmd *self, int argc, char **argv)
+{
+	const char *kdf = NULL, *hint = NULL, *private_path = NULL, *block_path = NULL;
+	const struct opt table[] = {
+		{ "master-keyfile", 0, OPT_STRING, &private_path, "FILE", "private master key (PEM)" },
+		{ "encrypted-keyfile", 0, OPT_STRING, &block_path, "FILE",
+		  "the encrypted key: rsa-encrypted.key of a snapshot, decoded or as its blob" },
+		OPT_KDF(kdf), OPT_HINT(hint), { 0 }
+	};
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_key) struct crypt_key *key = NULL;
+	AUTO(free) char *path = NULL;
+	char created[KEYFILE_TIME_SIZE];
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	if (!private_path || !block_path)
+		return opts_usage(self, "needs --master-keyfile and --encrypted-keyfile");
+	rc = key_path(args, count, &path, &err);
+	if (rc == 0 && access(path, F_OK) == 0)
+		rc = err_set(&err, EEXIST, "%s: exists already; keys are never overwritten", path);
+	if (rc == 0)
+		rc = recover(private_path, block_path, &key, created, &err);
+	if (rc == 0)
+		rc = seal_text(key, kdf, hint, created, &text, &err);
+	if (rc == 0)
+		rc = write_new(path, &text, &err);
+	wipe_text(&text);
+	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+}
+
+/* --- paperkey --- */
+
+static int run_paperkey(const struct cmd *self, int argc, char **argv)
+{
+	const char *format = NULL, *subject = NULL;
+	const struct opt table[] = {
+		{ "output-format", 0, OPT_STRING, &format, "FORMAT", "html (default) or text" },
+		{ "subject", 0, OPT_STRING, &subject, "TEXT", "printed above the key" },
+		{ 0 }
+	};
+	AUTO(wbuf) struct wbuf key = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(wbuf) struct wbuf page = WBUF_INIT(16 << 20);
+	AUTO(free) char *path = NULL;
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	bool html;
+	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (rc >= 0)
+		return rc;
+	html = !format || strcmp(format, "html") == 0;
+	if (!html && strcmp(format, "text") != 0)
+		return opts_usage(self, "--output-format: '%s' is neither html nor text", format);
+	rc = key_path(args, count, &path, &err);
+	if (rc == 0)
+		rc = keys_read_file(path, &key, &err);
+	if (rc == 0) {
+		rc = paperkey_make(key.data, key.size, subject, html, &page, &err);
+		if (rc < 0)
+			err_wrap(&err, rc, "%s", path);
+	}
+	if (rc == 0)
+		fwrite(page.data, 1, page.size, stdout);
+	wipe_text(&key);
+	wipe_text(&page);
+	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+}
+
+/* --- the family --- */
+
+#define PASSPHRASES                                                                    \
+	"A passphrase is asked for on the terminal, unless PBS_ENCRYPTION_PASSWORD (of an\n" \
+	"existing key) or " NEW_PASSWORD " (of a new one) is set, or\n"                \
+	"one of these names with _FD, _FILE or _CMD behind it."
+
+static const struct cmd key_commands[] = {
+	{ "key create", "[PATH]", "Make a new key", PASSPHRASES, run_create },
+	{ "key show", "[PATH]", "Show what a key file says of its key", NULL, run_show },
+	{ "key change-passphrase", "[PATH]", "Protect a key by another passphrase", PASSPHRASES,
+	  run_change_passphrase },
+	{ "key import-with-master-key", "[PATH]", "Recover a key from a backup with the master key",
+	  PASSPHRASES "\nThe master key's own comes from " MASTER_PASSWORD ".",
+	  run_import_with_master_key },
+	{ "key create-master-key", "", "Make a master key pair in the current folder",
+	  "The passphrase of the private half is asked for on the terminal, unless\n" MASTER_PASSWORD
+	  " (or the same with _FD, _FILE or _CMD behind it) is set.",
+	  run_create_master_key },
+	{ "key import-master-pubkey", "FILE", "Use a public master key by default from now on", NULL,
+	  run_import_master_pubkey },
+	{ "key paperkey", "[PATH]", "Print a key for safe keeping on paper, with QR codes", NULL,
+	  run_paperkey },
+};
+
+enum { KEY_COMMAND_COUNT = sizeof(key_commands) / sizeof(key_commands[0]) };
+
+static void print_family(FILE *out, const struct cmd *self)
+{
+	fprintf(out, "Usage: pxarfs %s COMMAND [OPTION]... [ARGUMENT]...\n\n%s.\n\n"
+		     "A PATH that is left out means the default key.\n\nCommands:\n",
+		self->name, self->summary);
+	for (size_t i = 0; i < KEY_COMMAND_COUNT; i++)
+		fprintf(out, "  %-28s %s\n", key_commands[i].name, key_commands[i].summary);
+	fprintf(out, "\n'pxarfs key COMMAND --help' describes a command's options.\n");
+}
+
+static int run(const struct cmd *self, int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)) {
+		print_family(stdout, self);
+		return EXIT_DONE;
+	}
+	for (size_t i = 0; name && i < KEY_COMMAND_COUNT; i++)
+		if (strcmp(key_commands[i].name + strlen("key "), name) == 0)
+			return key_commands[i].run(&key_commands[i], argc - 1, argv + 1);
+	if (!name) {
+		print_family(stderr, self);
+		return EXIT_USAGE;
+	}
+	return opts_usage(self, "unknown command '%s'", name);
+}
+
+const struct cmd cmd_key = {
+	.name = "key",
+	.synopsis = "COMMAND",
+	.summary = "Make, show, keep and recover keys",
+	.run = run,
+};

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys: made, shown, protected anew, recovered, printed; never overwritten, never leaked."""
+
+import base64
+import json
+import os
+import pty
+import stat
+import subprocess
+
+import pytest
+
+from conftest import GOLDEN
+
+KEYS = GOLDEN / "keys"
+
+
+@pytest.fixture
+def config(pxarfs, folder):
+    """A configuration folder of the test's own."""
+    path = folder / "config"
+    pxarfs.env["XDG_CONFIG_HOME"] = str(path)
+    pxarfs.env["XDG_CONFIG_DIRS"] = str(folder / "nowhere")
+    return path / "proxmox-backup"
+
+
+def show(pxarfs, path):
+    return json.loads(pxarfs("key", "show", path, "--output-format", "json").stdout)
+
+
+@pytest.mark.parametrize("name, kdf", [("none", "none"), ("scrypt", "scrypt"), ("pbkdf2", "pbkdf2")])
+def test_show_tells_what_a_key_of_the_official_client_says(pxarfs, name, kdf):
+    want = json.loads((KEYS / f"{name}.json").read_text())
+    have = show(pxarfs, KEYS / f"{name}.json")
+    assert have["kdf"] == kdf
+    assert have["fingerprint"] == want["fingerprint"]
+    assert 1795369000 < have["created"] < 1795370000
+    text = pxarfs("key", "show", KEYS / f"{name}.json").stdout
+    assert want["data"] not in text
+
+
+def test_default_key_is_made_where_the_official_client_looks(pxarfs, config):
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "secret words"
+    pxarfs("key", "create", "--hint", "what words")
+    path = config / "encryption-key.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(json.loads(path.read_text())) == ["kdf", "created", "modified", "data",
+                                                  "fingerprint", "hint"]
+    before = path.read_bytes()
+    done = pxarfs("key", "create", status=1)
+    assert "never overwritten" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("args, password, message", [
+    ([], "four", "too short"), (["--kdf", "nope"], "secret", "nope"),
+    (["--kdf", "none", "--hint", "x"], "", "hint")])
+def test_bad_requests_leave_no_key(pxarfs, config, args, password, message):
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = password
+    done = pxarfs("key", "create", *args, status=1)
+    assert message in done.stderr
+    assert not (config / "encryption-key.json").exists()
+
+
+def test_passphrase_is_changed_and_the_key_stays(pxarfs, folder):
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "scrypt.json").read_bytes())
+    before = show(pxarfs, path)
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "another one"
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "not this"
+    done = pxarfs("key", "change-passphrase", path, status=1)
+    assert "wrong passphrase" in done.stderr
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "vector-pass"
+    pxarfs("key", "change-passphrase", path, "--kdf", "pbkdf2")
+    after = show(pxarfs, path)
+    assert after["fingerprint"] == before["fingerprint"]
+    assert after["created"] == before["created"] and after["kdf"] == "pbkdf2"
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "another one"
+    pxarfs("key", "change-passphrase", path, "--kdf", "none")
+    assert show(pxarfs, path)["kdf"] == "none"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("how", ["FD", "FILE", "CMD", "credential"])
+def test_passphrase_sources(pxarfs, folder, how):
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
+    secret = folder / "proxmox-backup-client.encryption-password"
+    secret.write_text("vector-pass" + ("" if how == "credential" else "\nsecond line\n"))
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "whatever"
+    kwargs = {}
+    if how == "FD":
+        fd = os.open(secret, os.O_RDONLY)
+        pxarfs.env["PBS_ENCRYPTION_PASSWORD_FD"] = str(fd)
+        kwargs["pass_fds"] = [fd]
+    elif how == "FILE":
+        pxarfs.env["PBS_ENCRYPTION_PASSWORD_FILE"] = str(secret)
+    elif how == "CMD":
+        pxarfs.env["PBS_ENCRYPTION_PASSWORD_CMD"] = f"cat '{secret}'"
+    else:
+        pxarfs.env["CREDENTIALS_DIRECTORY"] = str(folder)
+    pxarfs("key", "change-passphrase", path, **kwargs)
+
+
+def test_failing_password_command_is_an_error(pxarfs, folder):
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD_CMD"] = "echo vector-pass; false"
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "whatever"
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
+    pxarfs("key", "change-passphrase", path, status=1)
+    assert path.read_bytes() == (KEYS / "pbkdf2.json").read_bytes()
+
+
+def test_terminal_is_asked_twice_without_echo(pxarfs, folder):
+    main, terminal = pty.openpty()
+    path = folder / "key.json"
+    p = subprocess.Popen([pxarfs.program, "key", "create", path], stdin=terminal, stderr=terminal,
+                         stdout=terminal, env=pxarfs.env)
+    os.close(terminal)
+    seen = b""
+    for prompt in (b"Encryption Key Password: ", b"Verify Password: "):
+        while prompt not in seen:
+            seen += os.read(main, 1000)
+        os.write(main, b"typed words\n")
+        seen = seen.split(prompt)[1]
+    assert p.wait(30) == 0
+    try:
+        seen += os.read(main, 1000)
+    except OSError:
+        pass
+    assert b"typed" not in seen
+    os.close(main)
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "typed words"
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "other"
+    pxarfs("key", "change-passphrase", path)
+
+
+def test_without_terminal_and_password_it_fails_at_once(pxarfs, folder):
+    done = pxarfs("key", "create", folder / "key.json", status=1, stdin=subprocess.DEVNULL,
+                  timeout=20)
+    assert "terminal" in done.stderr
+    assert not (folder / "key.json").exists()
+
+
+def test_master_key_pair_is_made_and_used(pxarfs, folder, config):
+    pxarfs.env["PXARFS_MASTER_PASSWORD"] = "master words"
+    pxarfs("key", "create-master-key", cwd=folder)
+    for name in ("master-public.pem", "master-private.pem"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    pxarfs("key", "create-master-key", cwd=folder, status=1)
+    pxarfs("key", "import-master-pubkey", folder / "master-private.pem", status=1)
+    pxarfs("key", "import-master-pubkey", folder / "master-public.pem")
+    assert (config / "master-public.pem").read_bytes() == (folder / "master-public.pem").read_bytes()
+    checked = subprocess.run(["openssl", "rsa", "-in", folder / "master-private.pem", "-noout",
+                              "-check", "-passin", "pass:master words"], capture_output=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def private_pem(folder):
+    der = (KEYS / "master.private.der").read_bytes()
+    path = folder / "private.pem"
+    path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(der)
+                     + b"-----END PRIVATE KEY-----\n")
+    return path
+
+
+def test_master_key_recovers_the_key_of_an_official_backup(pxarfs, folder, store):
+    blob = store / "host/master/2027-01-15T08:00:06Z/rsa-encrypted.key.blob"
+    block = folder / "block"
+    block.write_bytes(blob.read_bytes()[12:])
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "recovered"
+    want = show(pxarfs, KEYS / "none.json")["fingerprint"]
+    for i, source in enumerate((blob, block)):
+        path = folder / f"recovered{i}.json"
+        pxarfs("key", "import-with-master-key", path, "--master-keyfile", private_pem(folder),
+               "--encrypted-keyfile", source)
+        assert show(pxarfs, path)["fingerprint"] == want
+    pxarfs("key", "import-with-master-key", path, "--master-keyfile", private_pem(folder),
+           "--encrypted-keyfile", blob, status=1)
+    damaged = bytearray(block.read_bytes())
+    damaged[5] ^= 1
+    block.write_bytes(damaged)
+    pxarfs("key", "import-with-master-key", folder / "no.json", "--master-keyfile",
+           private_pem(folder), "--encrypted-keyfile", block, status=1)
+    assert not (folder / "no.json").exists()
+
+
+def test_paper_key_holds_the_key_file(pxarfs, folder):
+    page = pxarfs("key", "paperkey", KEYS / "scrypt.json", "--output-format", "text",
+                  "--subject", "my key").stdout
+    assert page.startswith("Subject: my key\n\n-----BEGIN PROXMOX BACKUP KEY-----\n")
+    text = page.split("-----BEGIN PROXMOX BACKUP KEY-----\n")[1].split(
+        "\n-----END PROXMOX BACKUP KEY-----")[0]
+    assert json.loads(text) == json.loads((KEYS / "scrypt.json").read_text())
+    assert "█" in page
+    html = pxarfs("key", "paperkey", KEYS / "scrypt.json", "--subject", "<b>").stdout
+    assert html.startswith("<!DOCTYPE html>") and "&lt;b>" in html and "data:image/svg" in html
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx\n"])
+def test_what_is_no_key_is_refused(pxarfs, folder, text):
+    path = folder / "bad.json"
+    path.write_text(text)
+    done = pxarfs("key", "paperkey", path, status=1)
+    assert "bad.json" in done.stderr
+    if "BEGIN" not in text:
+        assert "bad.json" in pxarfs("key", "show", path, status=1).stderr
