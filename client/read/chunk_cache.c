@@ -351,6 +351,11 @@ void chunk_cache_free(struct chunk_cache *c)
 	free(c);
 }
 
+size_t chunk_cache_bytes_max(const struct chunk_cache *c)
+{
+	return c->bytes_max;
+}
+
 struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key)
 {
 	uint64_t hash = key_hash(key);

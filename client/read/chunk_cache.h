@@ -48,6 +48,8 @@ struct chunk_cache *chunk_cache_new(size_t bytes_max);
 void chunk_cache_free(struct chunk_cache *c);
 DEFINE_AUTO_PTR(chunk_cache)
 
+size_t chunk_cache_bytes_max(const struct chunk_cache *c);
+
 /* The chunk with one more reference, or NULL.  Counts as a use. */
 struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key);
 

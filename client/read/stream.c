@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <sys/stat.h>
 
+enum { HINT_SHARE = 8 }; /* hints of one request take at most this part of the cache */
+
 /* What a plain file was when it was opened. */
 struct file_state {
 	struct stat st;
@@ -142,7 +144,7 @@ static int check_kind(const struct wbuf *encoded, struct err *err)
 	enum blob_kind kind;
 	int rc = blob_kind(encoded->data, encoded->size, &kind, err);
 
-	if (rc == 0 && kind != BLOB_PLAIN && kind != BLOB_ZSTD)
+	if (rc == 0 && blob_kind_is_encrypted(kind))
 		return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
 	return rc;
 }
@@ -529,6 +531,14 @@ int stream_view_map(struct stream_view *v, uint64_t offset, size_t size, struct 
 	return 0;
 }
 
+/* How far ahead hints pay: what comes must still be there when the request runs again. */
+static uint64_t hint_end(const struct stream *s, uint64_t begin, uint64_t end)
+{
+	uint64_t most = chunk_cache_bytes_max(fetch_cache(s->fetch)) / HINT_SHARE;
+
+	return end > begin && end - begin > most ? begin + most : end;
+}
+
 void stream_view_wait(struct stream_view *v, struct fetch_wait *wait)
 {
 	struct stream *s = v->stream;
@@ -539,7 +549,7 @@ void stream_view_wait(struct stream_view *v, struct fetch_wait *wait)
 	v->is_missing = false;
 	want_chunk(s, v->missing, &place, &want);
 	/* The hints first: when fetch_get() returns, the view may be gone. */
-	stream_hint(s, place.end, v->missing_end);
+	stream_hint(s, place.end, hint_end(s, place.end, v->missing_end));
 	fetch_get(s->fetch, &want, wait);
 }
 
