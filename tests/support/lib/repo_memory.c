@@ -179,6 +179,20 @@ struct memory_group *memory_group_get(struct repo_memory *m, const struct snapsh
 	return g;
 }
 
+void memory_group_drop_empty(struct repo_memory *m, struct memory_group *g)
+{
+	struct memory_group **link = &m->groups;
+
+	for (struct memory_snapshot *s = m->snapshots; s; s = s->next) {
+		if (memory_same_group(&s->name.group, &g->name))
+			return;
+	}
+	while (*link != g)
+		link = &(*link)->next;
+	*link = g->next;
+	free(g);
+}
+
 struct memory_snapshot *memory_snapshot_find(struct repo_memory *m,
 					     const struct snapshot_name *name)
 {

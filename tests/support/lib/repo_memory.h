@@ -3,7 +3,7 @@
  * repo_memory - a repository in memory, which stalls, fails and lies on script, and counts what
  * it is asked for.
  *
- * It is a whole backend: repo_conformance.h holds for it as for any other.  What a test adds is
+ * It is a whole backend that passes repo_conformance.h as any other.  What a test adds is
  * told by events, never by time: a gate stops calls until the test opens it, and the test can
  * wait until so many calls stand before it.
  *

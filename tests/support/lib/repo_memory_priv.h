@@ -121,6 +121,7 @@ void memory_files_free(struct memory_file *files);
 bool memory_ns_exists(struct repo_memory *m, const char *ns);
 struct memory_group *memory_group_find(struct repo_memory *m, const struct snapshot_group *g);
 struct memory_group *memory_group_get(struct repo_memory *m, const struct snapshot_group *g);
+void memory_group_drop_empty(struct repo_memory *m, struct memory_group *g);
 struct memory_snapshot *memory_snapshot_find(struct repo_memory *m,
 					     const struct snapshot_name *name);
 struct memory_snapshot *memory_snapshot_get(struct repo_memory *m,

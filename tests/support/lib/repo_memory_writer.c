@@ -292,6 +292,7 @@ static void writer_free(struct repo_writer *base)
 
 	pthread_mutex_lock(&w->memory->lock);
 	w->group->locked = false;
+	memory_group_drop_empty(w->memory, w->group);
 	pthread_mutex_unlock(&w->memory->lock);
 	for (struct repo_index *ix = w->indexes, *next; ix; ix = next) {
 		next = ix->next;
@@ -344,35 +345,49 @@ static bool is_usable(const struct memory_snapshot *s)
 	return !m->verify_state || strcmp(m->verify_state, "failed") != 0;
 }
 
-static int begin(struct repo_memory *m, struct memory_writer *w,
-		 const struct repo_writer_params *params, struct err *err)
+/* The owner may, and the user that an owning token belongs to. */
+static bool may_write(const char *owner, const char *who)
 {
-	const struct snapshot_group *group = &params->name.group;
-	struct memory_effect effect;
-	int rc = memory_enter(m, NULL, REPO_MEMORY_OPEN, NULL, NULL, &effect, err);
+	size_t size = strlen(who);
 
-	if (rc < 0)
-		return rc;
-	if (!memory_ns_exists(m, group->ns))
-		return err_set(err, ENOENT, "there is no namespace %s", group->ns);
-	w->group = memory_group_find(m, group);
-	if (!w->group) {
-		w->group = memory_group_get(m, group);
-		snprintf(w->group->owner, sizeof(w->group->owner), "%s", params->owner);
-	}
-	if (w->group->locked)
+	if (strcmp(owner, who) == 0)
+		return true;
+	return !strchr(who, '!') && strncmp(owner, who, size) == 0 && owner[size] == '!';
+}
+
+static int enter_group(struct repo_memory *m, struct memory_writer *w, const char *owner,
+		       struct err *err)
+{
+	w->group = memory_group_find(m, &w->name.group);
+	if (w->group && w->group->locked)
 		return err_set(err, EBUSY, "another backup of the group is running");
-	if (strcmp(w->group->owner, params->owner) != 0)
+	if (w->group && !may_write(w->group->owner, owner))
 		return err_set(err, EACCES, "the group belongs to %s", w->group->owner);
-	w->previous = newest(m, group);
-	if (memory_snapshot_find(m, &params->name))
+	w->previous = newest(m, &w->name.group);
+	if (w->previous && w->previous->name.time >= w->name.time)
+		return err_set(err, EEXIST, "there is a snapshot of that time or later");
+	if (memory_snapshot_find(m, &w->name))
 		return err_set(err, EEXIST, "the snapshot exists already");
-	if (w->previous && w->previous->name.time >= params->name.time)
-		return err_set(err, EINVAL, "a newer snapshot exists already");
+	if (!w->group) {
+		w->group = memory_group_get(m, &w->name.group);
+		snprintf(w->group->owner, sizeof(w->group->owner), "%s", owner);
+	}
 	if (w->previous && !is_usable(w->previous))
 		w->previous = NULL;
 	w->group->locked = true;
 	return 0;
+}
+
+static int begin(struct repo_memory *m, struct memory_writer *w, const char *owner,
+		 struct err *err)
+{
+	struct memory_effect effect;
+	int rc;
+
+	if (w->name.time < 1)
+		return err_set(err, EINVAL, "no time of a backup");
+	rc = memory_enter(m, NULL, REPO_MEMORY_OPEN, NULL, NULL, &effect, err);
+	return rc < 0 ? rc : enter_group(m, w, owner, err);
 }
 
 int memory_write(struct repo *r, const struct repo_writer_params *params,
@@ -386,7 +401,7 @@ int memory_write(struct repo *r, const struct repo_writer_params *params,
 	w->memory = m;
 	w->name = params->name;
 	pthread_mutex_lock(&m->lock);
-	rc = begin(m, w, params, err);
+	rc = begin(m, w, params->owner, err);
 	pthread_mutex_unlock(&m->lock);
 	if (rc < 0) {
 		free(w);

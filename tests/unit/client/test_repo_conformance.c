@@ -2,6 +2,7 @@
 /* Every backend passes the one suite. */
 #include "client/repo/repo_dir.h"
 #include "tests/support/lib/repo_conformance.h"
+#include "tests/support/lib/repo_memory.h"
 #include "tests/support/lib/store.h"
 
 static struct store folder;
@@ -26,5 +27,7 @@ int main(void)
 {
 	static const struct repo_conformance dir = { "repo_dir", make_dir, unmake_dir };
 
-	return repo_conformance_run(&dir);
+	static const struct repo_conformance memory = { "repo_memory", repo_memory_new, repo_free };
+
+	return repo_conformance_run(&dir) + repo_conformance_run(&memory);
 }
