@@ -22,14 +22,33 @@ void head_clear_entry(struct tree_entry *out)
 	out->is_hardlink = false;
 }
 
+/* Read on behind what the window holds: up to `want`, or if that much cannot be had, to `end`. */
+static int window_read(struct head *h, uint64_t end, uint64_t want, struct err *err)
+{
+	struct tree_window *w = h->window;
+	uint64_t from = w->begin + w->bytes.size;
+	uint8_t *p = wbuf_reserve(&w->bytes, (size_t)(want - from));
+	int rc;
+
+	if (!p)
+		return err_set(err, -w->bytes.failed, "an entry's head is too large");
+	rc = read_at_exact(h->meta, p, (size_t)(want - from), from, err);
+	if (rc < 0 && rc != -EAGAIN && want > end) {
+		w->narrow_end = want;
+		want = end;
+		rc = read_at_exact(h->meta, p, (size_t)(want - from), from, err);
+	}
+	if (rc == 0)
+		w->bytes.size += (size_t)(want - from);
+	return rc;
+}
+
 /* Bring stream bytes [offset, end) into the window.  What it holds from `offset` on is kept,
  * the rest dropped. */
 static int window_fill(struct head *h, uint64_t offset, uint64_t end, struct err *err)
 {
 	struct tree_window *w = h->window;
 	uint64_t held = 0, want = h->want;
-	uint8_t *p;
-	int rc;
 
 	if (offset >= w->begin && offset - w->begin < w->bytes.size)
 		held = w->begin + w->bytes.size - offset;
@@ -49,13 +68,7 @@ static int window_fill(struct head *h, uint64_t offset, uint64_t end, struct err
 		if (want < end)
 			want = end;
 	}
-	p = wbuf_reserve(&w->bytes, (size_t)(want - offset - held));
-	if (!p)
-		return err_set(err, -w->bytes.failed, "an entry's head is too large");
-	rc = read_at_exact(h->meta, p, (size_t)(want - offset - held), offset + held, err);
-	if (rc == 0)
-		w->bytes.size = (size_t)(want - offset);
-	return rc;
+	return window_read(h, end, want, err);
 }
 
 /* `size` bytes of the stream from `offset` on; they stay where they are until the next call. */
@@ -65,6 +78,7 @@ static int head_bytes(struct head *h, uint64_t offset, uint64_t size, const uint
 	struct tree_window *w = h->window;
 	uint64_t end;
 
+	*out = NULL;
 	if (ckd_add(&end, offset, size) || end > h->limit)
 		return err_set(err, EBADMSG, "item at offset %" PRIu64 " reaches past %" PRIu64,
 			       offset, h->limit);

@@ -24,7 +24,7 @@ enum {
 
 void tree_window_init(struct tree_window *w)
 {
-	w->begin = 0;
+	w->begin = w->narrow_end = 0;
 	wbuf_init(&w->bytes, HEAD_SIZE_MAX);
 }
 
@@ -527,7 +527,8 @@ int tree_window_member(struct tree_window *w, const struct tree *tree, struct re
 	uint64_t want = 0;
 
 	/* Not, or perhaps not wholly, in the window? */
-	if (from < w->begin || from + size > w->begin + w->bytes.size)
+	if (from >= w->narrow_end &&
+	    (from < w->begin || from + size > w->begin + w->bytes.size))
 		want = window_end(slots, count, i);
 	return member(tree, meta, dir, &slots[i], w, want, NULL, out, err);
 }

@@ -65,6 +65,7 @@ enum {
 struct tree_window {
 	uint64_t begin; /* stream offset of the first byte held */
 	struct wbuf bytes;
+	uint64_t narrow_end; /* a wide read failed: before this offset no other is tried */
 };
 
 /* One entry.  `meta` is reused from call to call; `target` points into `text`. */
@@ -137,7 +138,8 @@ int tree_member(const struct tree *tree, struct read_at *meta, const struct tree
 /* tree_member() of slots[i] for going through `slots[0..count)` in order: reads up to
  * TREE_WINDOW_SIZE of adjacent heads into `w` at once, and skips sub-directories and version 1
  * content between them.  A read_at that never waits may so be asked for heads behind slots[i]
- * (never for anything else). */
+ * (never for anything else).  When they cannot be read, slots[i] is tried on its own; who finds
+ * that out later (after -EAGAIN) sets w->narrow_end to UINT64_MAX and runs the request again. */
 int tree_window_member(struct tree_window *w, const struct tree *tree, struct read_at *meta,
 		       const struct tree_dir *dir, const struct tree_slot *slots, size_t count,
 		       size_t i, struct tree_entry *out, struct err *err);

@@ -648,6 +648,63 @@ static void retried_requests_give_the_same(void **state)
 	}
 }
 
+/* --- a source that is torn --- */
+
+/* Cannot give any byte of [begin, end). */
+struct torn {
+	struct read_at base;
+	struct read_at *below;
+	uint64_t begin, end;
+};
+
+static int torn_read(struct read_at *self, void *buf, size_t size, uint64_t offset,
+		     struct err *err)
+{
+	struct torn *t = (struct torn *)self;
+
+	if (offset < t->end && offset + size > t->begin)
+		return err_set(err, EIO, "torn");
+	return read_at_exact(t->below, buf, size, offset, err);
+}
+
+static const struct read_at_ops torn_ops = { .read = torn_read };
+
+static void window_reads_all_that_can_be_read(void **state)
+{
+	enum { COUNT = 100, FIRST = 40, LAST = 45 };
+	AUTO(build) struct build b;
+	AUTO(free) struct tree_slot *slots = calloc(COUNT, sizeof(*slots));
+	AUTO(tree_entry) struct tree_entry e;
+	AUTO(tree_window) struct tree_window w;
+	struct torn t = { .base = { &torn_ops, 0 } };
+	struct read_at_memory m;
+	struct tree tree;
+	struct tree_dir root;
+
+	(void)state;
+	assert_non_null(slots);
+	tree_entry_init(&e);
+	tree_window_init(&w);
+	build_init(&b, 2, false);
+	build_root(&b, NULL);
+	for (unsigned i = 0; i < COUNT; i++)
+		build_symlink(&b, (const char[]){ (char)('a' + i / 10), (char)('0' + i % 10), 0 },
+			      "somewhere");
+	build_dir_end(&b);
+	read_at_memory_init(&m, b.meta.data, b.meta.size);
+	t.base.size = m.base.size;
+	t.below = &m.base;
+	assert_int_equal(tree_open(&tree, &t.base, NULL), 0);
+	assert_int_equal(tree_dir_open(&tree, &t.base, m.base.size, &root, NULL), 0);
+	assert_int_equal(tree_dir_slots(&tree, &t.base, &root, slots, NULL), 0);
+	t.begin = slots[FIRST].filename_offset;
+	t.end = slots[LAST].limit;
+	for (size_t i = 0; i < COUNT; i++)
+		assert_int_equal(tree_window_member(&w, &tree, &t.base, &root, slots, COUNT, i,
+						    &e, NULL),
+				 i >= FIRST && i <= LAST ? -EIO : 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -667,6 +724,7 @@ int main(void)
 		cmocka_unit_test(refuses_types_that_do_not_fit_their_closing_item),
 		cmocka_unit_test(refuses_what_is_no_archive),
 		cmocka_unit_test(retried_requests_give_the_same),
+		cmocka_unit_test(window_reads_all_that_can_be_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
