@@ -13,7 +13,8 @@
 extern const struct cmd cmd_init, cmd_snapshots, cmd_files; /* cmd_snapshot.c */
 extern const struct cmd cmd_backup; /* cmd_backup.c */
 extern const struct cmd cmd_ls; /* cmd_browse.c */
-extern const struct cmd cmd_create, cmd_list; /* cmd_archive.c */
+extern const struct cmd cmd_create; /* cmd_archive.c */
+extern const struct cmd cmd_list; /* cmd_archive_list.c */
 extern const struct cmd cmd_key; /* cmd_key.c */
 
 /* Run the command argv[1] names out of `commands` (NULL ends it); prints help and errors. */

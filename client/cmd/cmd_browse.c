@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_browse - look into a snapshot's archive without mounting it: ls.
+ */
+#include "client/cmd/browse.h"
+#include "client/cmd/cmd.h"
+#include "client/cmd/listing.h"
+#include "client/cmd/log.h"
+#include "client/repo/repo_name.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A member, kept until its folder is sorted and printed. */
+struct item {
+	struct listing_row row;
+	size_t name_begin, target_begin; /* in ls.texts; target 0: none */
+	uint64_t dir_end, entry_offset;
+};
+
+/* A folder yet to be printed. */
+struct pending {
+	char *path;
+	uint64_t dir_end, entry_offset;
+};
+
+struct ls {
+	struct browse browse;
+	struct listing listing;
+	bool recursive;
+	bool has_printed; /* a folder, so the next is set off by an empty line */
+	struct item *items; /* of the folder at hand */
+	size_t count, capacity;
+	struct wbuf texts;
+	struct pending *stack; /* the next one last */
+	size_t stack_count, stack_capacity;
+	struct wbuf path;
+};
+
+static void ls_release(struct ls *ls)
+{
+	for (size_t i = 0; i < ls->stack_count; i++)
+		free(ls->stack[i].path);
+	free(ls->stack);
+	free(ls->items);
+	wbuf_release(&ls->texts);
+	wbuf_release(&ls->path);
+	browse_release(&ls->browse);
+}
+DEFINE_AUTO_STRUCT(ls)
+
+static int grow(void *array, size_t *capacity, size_t count, size_t size)
+{
+	void **p = array;
+	size_t wanted = *capacity ? 2 * *capacity : 64;
+	void *grown;
+
+	if (count < *capacity)
+		return 0;
+	grown = reallocarray(*p, wanted, size);
+	if (!grown)
+		return -ENOMEM;
+	*p = grown;
+	*capacity = wanted;
+	return 0;
+}
+
+static const char *text_at(const struct ls *ls, size_t begin)
+{
+	return (const char *)ls->texts.data + begin;
+}
+
+static const char *item_target(const struct ls *ls, const struct item *item)
+{
+	return item->target_begin ? text_at(ls, item->target_begin) : NULL;
+}
+
+static bool is_symlink(const struct tree_entry *e)
+{
+	return (e->meta.mode & PXAR_MODE_TYPE) == PXAR_MODE_SYMLINK;
+}
+
+/* Keep the entry at hand. */
+static int add_item(struct ls *ls)
+{
+	const struct tree_entry *e = &ls->browse.entry;
+	struct item *item;
+
+	if (grow(&ls->items, &ls->capacity, ls->count, sizeof(*ls->items)) < 0)
+		return -ENOMEM;
+	item = &ls->items[ls->count];
+	*item = (struct item){ .name_begin = ls->texts.size,
+			       .dir_end = e->dir_end,
+			       .entry_offset = e->entry_offset };
+	listing_row_of(e, &item->row);
+	wbuf_put(&ls->texts, e->name.data, e->name.size);
+	if (is_symlink(e)) {
+		item->target_begin = ls->texts.size;
+		wbuf_put(&ls->texts, e->text.data, e->text.size);
+	}
+	ls->count++;
+	return ls->texts.failed;
+}
+
+static int compare_names(const void *a, const void *b, void *arg)
+{
+	const struct item *ia = a, *ib = b;
+
+	return strcmp(text_at(arg, ia->name_begin), text_at(arg, ib->name_begin));
+}
+
+/* Nearly every archive has its members sorted already. */
+static void sort_items(struct ls *ls)
+{
+	for (size_t i = 1; i < ls->count; i++)
+		if (compare_names(&ls->items[i - 1], &ls->items[i], ls) > 0) {
+			qsort_r(ls->items, ls->count, sizeof(*ls->items), compare_names, ls);
+			return;
+		}
+}
+
+static void print_heading(struct ls *ls, const char *path)
+{
+	if (ls->listing.format == LISTING_JSON || !ls->recursive)
+		return;
+	printf(ls->has_printed ? "\n/" : "/");
+	listing_print_name(&ls->listing, path);
+	printf(":\n");
+	ls->has_printed = true;
+}
+
+static int print_items(struct ls *ls, const char *path, struct err *err)
+{
+	if (ls->listing.format == LISTING_LONG) {
+		ls->listing.widths = (struct listing_widths){ 0 };
+		for (size_t i = 0; i < ls->count; i++)
+			listing_measure(&ls->listing, &ls->items[i].row);
+	}
+	for (size_t i = 0; i < ls->count; i++) {
+		const struct item *item = &ls->items[i];
+		const char *name = text_at(ls, item->name_begin);
+		int rc = browse_join(&ls->path, path, name, err);
+
+		if (rc < 0)
+			return rc;
+		listing_print(&ls->listing, &item->row, name, (const char *)ls->path.data,
+			      item_target(ls, item));
+	}
+	return 0;
+}
+
+static int push(struct ls *ls, const char *path, uint64_t dir_end, uint64_t entry_offset)
+{
+	char *copy;
+
+	if (grow(&ls->stack, &ls->stack_capacity, ls->stack_count, sizeof(*ls->stack)) < 0)
+		return -ENOMEM;
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	ls->stack[ls->stack_count++] = (struct pending){ copy, dir_end, entry_offset };
+	return 0;
+}
+
+/* The folder's sub-folders come next, in order. */
+static int push_items(struct ls *ls, const char *path, struct err *err)
+{
+	for (size_t i = ls->count; i-- > 0;) {
+		const struct item *item = &ls->items[i];
+		int rc;
+
+		if (!item->dir_end)
+			continue;
+		rc = browse_join(&ls->path, path, text_at(ls, item->name_begin), err);
+		if (rc == 0)
+			rc = push(ls, (const char *)ls->path.data, item->dir_end,
+				  item->entry_offset);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int list_dir(struct ls *ls, const char *path, const struct tree_dir *dir, struct err *err)
+{
+	AUTO(browse_dir) struct browse_dir d = { 0 };
+	int rc = 0;
+
+	print_heading(ls, path);
+	if (!browse_dir_open(&ls->browse, dir, path, &d))
+		return 0;
+	ls->count = 0;
+	wbuf_clear(&ls->texts);
+	while (rc == 0 && browse_dir_next(&ls->browse, &d, path))
+		rc = add_item(ls);
+	if (rc < 0)
+		return rc;
+	sort_items(ls);
+	rc = print_items(ls, path, err);
+	if (rc == 0 && ls->recursive)
+		rc = push_items(ls, path, err);
+	return rc;
+}
+
+static int list_dirs(struct ls *ls, struct err *err)
+{
+	int rc = 0;
+
+	while (rc == 0 && ls->stack_count) {
+		struct pending next = ls->stack[--ls->stack_count];
+		AUTO(free) char *path = next.path;
+		struct tree_dir dir;
+
+		ls->browse.entry.dir_end = next.dir_end;
+		ls->browse.entry.entry_offset = next.entry_offset;
+		if (browse_enter(&ls->browse, path, &dir))
+			rc = list_dir(ls, path, &dir, err);
+	}
+	return rc;
+}
+
+/* "/a//./b/" -> "a/b" */
+static int clean_path(const char *path, struct wbuf *out, struct err *err)
+{
+	wbuf_clear(out);
+	while (*(path += strspn(path, "/"))) {
+		size_t size = strcspn(path, "/");
+
+		if (size != 1 || *path != '.') {
+			if (out->size)
+				wbuf_put_u8(out, '/');
+			wbuf_put(out, path, size);
+		}
+		path += size;
+	}
+	if (wbuf_put_u8(out, 0) < 0)
+		return err_set(err, -out->failed, "path too long");
+	return 0;
+}
+
+static int list_path(struct ls *ls, const char *typed, struct err *err)
+{
+	AUTO(wbuf) struct wbuf path = WBUF_INIT(BROWSE_PATH_SIZE_MAX);
+	struct tree_entry *e = &ls->browse.entry;
+	struct listing_row row;
+	struct tree_dir dir;
+	int rc = clean_path(typed, &path, err);
+
+	if (rc == 0)
+		rc = tree_path(ls->browse.tree, ls->browse.meta, typed, e, &dir, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", archive_display_name(ls->browse.archive));
+	if (metadata_is_directory(&e->meta)) {
+		rc = push(ls, (const char *)path.data, dir.end, dir.entry_offset);
+		return rc < 0 ? rc : list_dirs(ls, err);
+	}
+	listing_row_of(e, &row);
+	listing_measure(&ls->listing, &row);
+	listing_print(&ls->listing, &row, typed, (const char *)path.data,
+		      is_symlink(e) ? tree_entry_target(e) : NULL);
+	return 0;
+}
+
+static int list_archive(struct ls *ls, struct archive *archive, enum listing_format format,
+			bool numeric_ids, const char *path, struct err *err)
+{
+	int rc = browse_init(&ls->browse, archive, err);
+
+	wbuf_init(&ls->texts, SIZE_MAX / 2);
+	wbuf_init(&ls->path, BROWSE_PATH_SIZE_MAX);
+	if (rc < 0)
+		return rc;
+	listing_init(&ls->listing, format, numeric_ids);
+	rc = list_path(ls, path, err);
+	listing_finish(&ls->listing);
+	return rc;
+}
+
+/* --- the command --- */
+
+struct options {
+	const char *repository, *ns, *output_format;
+	bool is_long, is_recursive, numeric_ids;
+	enum listing_format format;
+};
+
+static void warn(void *arg, const char *message)
+{
+	(void)arg;
+	log_warn("%s", message);
+}
+
+static int run_ls(const struct options *o, const char *snapshot, const char *name,
+		  const char *path, bool *is_damaged, struct err *err)
+{
+	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(BROWSE_CACHE_SIZE);
+	AUTO(fetch) struct fetch *fetch = cache ? fetch_new(cache, BROWSE_THREAD_COUNT) : NULL;
+	AUTO(repo) struct repo *repo = NULL;
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(archive) struct archive *archive = NULL;
+	AUTO(ls) struct ls ls = { .recursive = o->is_recursive };
+	struct snapshot_name which;
+	int rc = fetch ? repo_open(o->repository, &repo, err) : -ENOMEM;
+
+	if (rc < 0)
+		return rc;
+	repo->warning = warn;
+	rc = repo_resolve(repo, snapshot, o->ns, &which, err);
+	if (rc == 0)
+		rc = repo_read(repo, &which, &reader, err);
+	if (rc == 0)
+		rc = archive_open(&archive, fetch, reader, name, err);
+	if (rc < 0)
+		return rc;
+	reader = NULL; /* the archive's now */
+	rc = list_archive(&ls, archive, o->format, o->numeric_ids, path, err);
+	*is_damaged = ls.browse.is_damaged;
+	return rc;
+}
+
+static int ls_run(const struct cmd *self, int argc, char **argv)
+{
+	struct options o = { 0 };
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(o.repository),
+		CMD_OPT_NS(o.ns),
+		{ "long", 'l', OPT_FLAG, &o.is_long, NULL,
+		  "mode, owner, group, size, time of change and link target too" },
+		{ "recursive", 'R', OPT_FLAG, &o.is_recursive, NULL, "folders within folders too" },
+		{ "numeric-ids", 0, OPT_FLAG, &o.numeric_ids, NULL,
+		  "numbers instead of the names that owner and group have here" },
+		CMD_OPT_OUTPUT_FORMAT(o.output_format),
+		{ 0 },
+	};
+	struct err err = ERR_INIT;
+	bool json, is_damaged = false;
+	char **args;
+	size_t count;
+	int rc, status = opts_parse(self, table, argc, argv, 2, 3, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (!cmd_output_json(o.output_format, &json))
+		return opts_usage(self, "unknown output format '%s'", o.output_format);
+	o.format = json ? LISTING_JSON : o.is_long ? LISTING_LONG : LISTING_SHORT;
+	rc = run_ls(&o, args[0], args[1], count > 2 ? args[2] : "/", &is_damaged, &err);
+	if (rc < 0)
+		log_error("%s", err_text(&err, rc));
+	return rc < 0 || is_damaged ? EXIT_FAILED : EXIT_DONE;
+}
+
+const struct cmd cmd_ls = {
+	.name = "ls",
+	.synopsis = "SNAPSHOT ARCHIVE [PATH]",
+	.summary = "List a folder of an archive without mounting it",
+	.description = "Reads the archive's metadata alone.  SNAPSHOT is TYPE/ID/TIME,\n"
+		       "TYPE/ID/latest or TYPE/ID, ARCHIVE is X.pxar.  Names are sorted; with -l a\n"
+		       "'+' behind the mode stands for an ACL.",
+	.run = ls_run,
+};
