@@ -5,6 +5,8 @@
 #include "client/cmd/cmd.h"
 
 static const struct cmd *const commands[] = {
+	&cmd_ls,
+	&cmd_list,
 	&cmd_key,
 	NULL,
 };

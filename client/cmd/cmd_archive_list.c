@@ -132,6 +132,9 @@ static int list_archive(struct list *l, struct err *err)
 	return rc;
 }
 
+/* The rows to come are not known: widths for most, widened by those that need more. */
+static const struct listing_widths first_widths = { .owner = 8, .group = 8, .size = 10 };
+
 static int run_list(const char *file, enum listing_format format, bool numeric_ids,
 		    bool *is_damaged, struct err *err)
 {
@@ -146,6 +149,7 @@ static int run_list(const char *file, enum listing_format format, bool numeric_i
 	if (rc < 0)
 		return rc;
 	listing_init(&l.listing, format, numeric_ids);
+	l.listing.widths = first_widths;
 	rc = list_archive(&l, err);
 	listing_finish(&l.listing);
 	*is_damaged = l.browse.is_damaged;
