@@ -174,14 +174,14 @@ static struct token token_at(const char *glob, size_t at)
 	}
 }
 
-/* Check the glob and find how many slashes a text must have that it matches. */
-static int glob_parse(const char *glob, size_t *slash_count, struct err *err)
+/* Check the glob from `at` on and find how many slashes a text must have that it matches. */
+static int glob_parse(const char *glob, size_t at, size_t *slash_count, struct err *err)
 {
 	struct token t;
 	size_t count = 0;
 	bool vary = false;
 
-	for (size_t at = 0; t = token_at(glob, at), t.kind != TOKEN_END; at += t.size) {
+	for (; t = token_at(glob, at), t.kind != TOKEN_END; at += t.size) {
 		if (t.kind == TOKEN_BYTE && !t.byte)
 			return err_set(err, EINVAL, "pattern \"%s\": nothing behind the '\\'",
 				       glob);
@@ -199,6 +199,17 @@ static int glob_parse(const char *glob, size_t *slash_count, struct err *err)
 	}
 	*slash_count = vary ? MATCH_SLASHES_VARY : count;
 	return 0;
+}
+
+/* Folders in front say nothing of a glob that may match behind any slash. */
+static size_t leading_folders(const char *glob)
+{
+	struct token t;
+	size_t at = 0;
+
+	while (t = token_at(glob, at), t.kind == TOKEN_FOLDERS)
+		at += t.size;
+	return at;
 }
 
 /* --- matching --- */
@@ -290,6 +301,14 @@ static bool step_all(const struct states *now, struct states *next, size_t words
 	return any;
 }
 
+/* No state is left: go on before the next slash, for another begin is behind it. */
+static const char *next_begin(const char *text, bool anywhere)
+{
+	const char *slash = anywhere ? strchr(text + 1, '/') : NULL;
+
+	return slash ? slash - 1 : NULL;
+}
+
 /* Does the glob match the text from its begin, or (`anywhere`) from behind any slash? */
 static bool glob_matches(const char *glob, const char *text, bool anywhere)
 {
@@ -304,11 +323,11 @@ static bool glob_matches(const char *glob, const char *text, bool anywhere)
 		struct states *next = &sets[!now];
 		bool alive = step_all(&sets[now], next, words, glob, (unsigned char)*text);
 
+		now = !now;
 		if (anywhere && *text == '/')
 			states_enter(next, glob, 0);
-		else if (!alive && !anywhere)
+		else if (!alive && !(text = next_begin(text, anywhere)))
 			return false;
-		now = !now;
 	}
 	return sets[now].at[glob_size / 64] >> (glob_size % 64) & 1;
 }
@@ -335,10 +354,11 @@ static bool pattern_matches(const struct match_pattern *p, const char *path, siz
 	if (p->anchored)
 		return p->base_size <= path_size &&
 		       glob_matches(p->glob, path + p->base_size, false);
+	/* No end of a path but all of it begins with a slash. */
 	if (p->slash_count == MATCH_SLASHES_VARY)
-		return glob_matches(p->glob, path, true);
+		return glob_matches(p->glob + p->skip, path, p->glob[p->skip] != '/');
 	path = path_end(path, path_size, p->slash_count);
-	return path && glob_matches(p->glob, path, false);
+	return path && glob_matches(p->glob + p->skip, path, false);
 }
 
 enum match_result match_list_apply(const struct match_list *l, const char *path,
@@ -426,7 +446,8 @@ static int list_append(struct match_list *l, struct match_pattern p, const char 
 	glob = strndup(text, size);
 	if (!glob)
 		return err_set(err, ENOMEM, "out of memory");
-	rc = glob_parse(glob, &p.slash_count, err);
+	p.skip = p.anchored ? 0 : leading_folders(glob);
+	rc = glob_parse(glob, p.skip, &p.slash_count, err);
 	if (rc < 0)
 		return rc;
 	p.glob = steal(&glob);

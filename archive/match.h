@@ -36,7 +36,9 @@ struct match_pattern {
 	bool directories_only;
 	bool anchored; /* must match all of the path from byte `base_size` on */
 	size_t base_size; /* of "/DIR", the folder whose file holds the pattern */
-	size_t slash_count; /* in every text it matches */
+	/* Found by parsing, to match faster: */
+	size_t skip; /* what the glob begins with and may as well be without */
+	size_t slash_count; /* in every text that glob + skip matches */
 };
 
 struct match_list {
