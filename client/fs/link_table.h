@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * link_table - which inodes with several names are in the archive already, and where.
+ *
+ * Owner:   embedded; zero is empty; release with link_table_release().
+ * Cost:    about 40 bytes and the path for each inode, until the archive is done.
+ */
+#ifndef PXARFS_LINK_TABLE_H
+#define PXARFS_LINK_TABLE_H
+
+#include "archive/base/wbuf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct link_table_slot {
+	uint64_t dev, ino;
+	uint64_t filename_offset;
+	size_t path_end; /* in paths, behind the NUL; 0: free */
+	size_t path_size; /* with the NUL */
+};
+
+struct link_table {
+	struct link_table_slot *slots;
+	size_t count, capacity; /* a power of two */
+	struct wbuf paths;
+};
+
+void link_table_release(struct link_table *t);
+DEFINE_AUTO_STRUCT(link_table)
+
+/* The first name of an inode; `*path` is borrowed until the table next changes. */
+bool link_table_find(const struct link_table *t, uint64_t dev, uint64_t ino, const char **path,
+		     uint64_t *filename_offset);
+
+/* Remember an inode that is not there yet.  -ENOMEM. */
+int link_table_add(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
+		   uint64_t filename_offset);
+
+#endif

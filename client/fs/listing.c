@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/fs/listing.h"
+
+#include <dirent.h>
+#include <endian.h>
+#include <fcntl.h>
+#include <string.h>
+
+enum { LISTING_KEPT_SIZE_MAX = 1 << 20 };
+
+void listing_release(struct listing *l)
+{
+	free(l->names);
+	free(l->stats);
+	free(l->stat_errors);
+	wbuf_release(&l->texts);
+	*l = (struct listing){ 0 };
+}
+
+void listing_clear(struct listing *l)
+{
+	if (l->capacity * sizeof(*l->names) + l->texts.capacity > LISTING_KEPT_SIZE_MAX) {
+		listing_release(l);
+		return;
+	}
+	l->count = 0;
+	l->window_begin = l->window_end = 0;
+	wbuf_clear(&l->texts);
+}
+
+static uint64_t begin_of(const char *name, size_t size)
+{
+	uint64_t begin = 0;
+
+	memcpy(&begin, name, size < sizeof(begin) ? size : sizeof(begin));
+	return be64toh(begin);
+}
+
+static int add(struct listing *l, const struct dirent64 *d)
+{
+	size_t size = strlen(d->d_name);
+
+	if (l->count == l->capacity) {
+		size_t capacity = l->capacity ? l->capacity * 2 : 64;
+		struct listing_name *names = reallocarray(l->names, capacity, sizeof(*names));
+
+		if (!names)
+			return -ENOMEM;
+		l->names = names;
+		l->capacity = capacity;
+	}
+	l->names[l->count] = (struct listing_name){
+		.begin = begin_of(d->d_name, size),
+		.ino = d->d_ino,
+		.text = l->texts.size,
+	};
+	l->texts.size_max = SIZE_MAX;
+	if (wbuf_put(&l->texts, d->d_name, size + 1) < 0)
+		return l->texts.failed;
+	l->count++;
+	return 0;
+}
+
+static int add_dents(struct listing *l, const uint8_t *dents, size_t size,
+		     listing_filter *filter, void *arg, struct err *err)
+{
+	for (size_t at = 0; at < size;) {
+		const struct dirent64 *d = (const void *)(dents + at);
+		int rc;
+
+		at += d->d_reclen;
+		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+			continue;
+		rc = filter(arg, d->d_name, d->d_type, err);
+		if (rc > 0 && (rc = add(l, d)) < 0)
+			err_sys(err, -rc, "list of names");
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b, void *arg)
+{
+	const struct listing_name *x = a, *y = b;
+	const struct listing *l = arg;
+
+	if (x->begin != y->begin)
+		return x->begin < y->begin ? -1 : 1;
+	return strcmp((const char *)l->texts.data + x->text,
+		      (const char *)l->texts.data + y->text);
+}
+
+/* A file system in trouble may give a name twice; an archive cannot. */
+static void drop_doubles(struct listing *l)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (!kept || compare_names(&l->names[kept - 1], &l->names[i], l) != 0)
+			l->names[kept++] = l->names[i];
+	l->count = kept;
+}
+
+int listing_read(struct listing *l, int fd, void *dents, listing_filter *filter, void *arg,
+		 struct err *err)
+{
+	ssize_t size;
+
+	listing_clear(l);
+	while ((size = getdents64(fd, dents, LISTING_DENTS_SIZE)) > 0) {
+		int rc = add_dents(l, dents, (size_t)size, filter, arg, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	if (size < 0)
+		return err_sys(err, errno, "reading the directory");
+	if (l->count > 1)
+		qsort_r(l->names, l->count, sizeof(*l->names), compare_names, l);
+	drop_doubles(l);
+	return 0;
+}
+
+/* --- stat data --- */
+
+static int compare_inos(const void *a, const void *b, void *arg)
+{
+	const struct listing_name *names = arg;
+	uint64_t x = names[*(const uint8_t *)a].ino, y = names[*(const uint8_t *)b].ino;
+
+	return x < y ? -1 : x > y;
+}
+
+/* A chain of folders of one name each must not cost a whole window for each. */
+static int grow_window(struct listing *l, size_t count)
+{
+	free(l->stats);
+	free(l->stat_errors);
+	l->stats = calloc(count, sizeof(*l->stats));
+	l->stat_errors = calloc(count, sizeof(*l->stat_errors));
+	l->window_capacity = l->stats && l->stat_errors ? count : 0;
+	return l->window_capacity ? 0 : -ENOMEM;
+}
+
+static int fill_window(struct listing *l, int fd, size_t begin)
+{
+	size_t count = l->count - begin;
+	uint8_t order[LISTING_WINDOW];
+
+	if (count > LISTING_WINDOW)
+		count = LISTING_WINDOW;
+	if (count > l->window_capacity && grow_window(l, count) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		order[i] = (uint8_t)i;
+	if (count > 1)
+		qsort_r(order, count, 1, compare_inos, &l->names[begin]);
+	for (size_t i = 0; i < count; i++)
+		l->stat_errors[order[i]] = fstatat(fd, listing_name(l, begin + order[i]),
+						   &l->stats[order[i]],
+						   AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+	l->window_begin = begin;
+	l->window_end = begin + count;
+	return 0;
+}
+
+int listing_stat(struct listing *l, int fd, size_t i, const struct stat **out)
+{
+	if (i < l->window_begin || i >= l->window_end) {
+		int rc = fill_window(l, fd, i);
+
+		if (rc < 0)
+			return rc;
+	}
+	*out = &l->stats[i - l->window_begin];
+	return -l->stat_errors[i - l->window_begin];
+}

@@ -1,0 +1,893 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/fs/walk.h"
+
+#include "archive/tree.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+
+#include <cmocka.h>
+
+/*
+ * Each test makes a tree below a folder of its own, which is the working directory while it
+ * runs, archives it into memory and looks at what came out.  `hook` is called before each
+ * write to the metadata stream: there a test changes the tree under the walk's feet.
+ */
+struct fixture {
+	char dir[64];
+	struct wbuf meta, payload, warnings, events;
+	size_t piece_max; /* largest write to the payload stream */
+	struct walk_params params;
+	struct walk_stats stats;
+	struct match_list patterns;
+	struct err err;
+	size_t lost;
+	void (*hook)(struct fixture *x, const void *data, size_t size);
+	bool hooked;
+	int sink_fails;
+};
+
+static int put_meta(void *arg, const void *data, size_t size, struct err *err)
+{
+	struct fixture *x = arg;
+
+	if (x->sink_fails)
+		return err_set(err, -x->sink_fails, "the sink is full");
+	if (x->hook)
+		x->hook(x, data, size);
+	return wbuf_put(&x->meta, data, size);
+}
+
+static int put_payload(void *arg, const void *data, size_t size, struct err *err)
+{
+	struct fixture *x = arg;
+
+	(void)err;
+	if (size > x->piece_max)
+		x->piece_max = size;
+	return wbuf_put(&x->payload, data, size);
+}
+
+static void on_warning(void *arg, bool lost, const char *message)
+{
+	struct fixture *x = arg;
+
+	x->lost += lost;
+	wbuf_printf(&x->warnings, "%s\n", message);
+}
+
+static int set_up(void **state)
+{
+	static struct fixture x;
+
+	x = (struct fixture){
+		.dir = "/tmp/test-walk-XXXXXX",
+		.meta = WBUF_INIT(256 << 20),
+		.payload = WBUF_INIT(256 << 20),
+		.warnings = WBUF_INIT(1 << 20),
+		.events = WBUF_INIT(1 << 20),
+	};
+	x.params = (struct walk_params){
+		.source = x.dir,
+		.patterns = &x.patterns,
+		.entries_max = WALK_ENTRIES_MAX_DEFAULT,
+		.split = true,
+		.encoder = { .meta = { put_meta, &x }, .payload = { put_payload, &x } },
+		.warn = on_warning,
+		.warn_arg = &x,
+	};
+	assert_non_null(mkdtemp(x.dir));
+	assert_int_equal(chmod(x.dir, 0755), 0);
+	assert_int_equal(chdir(x.dir), 0);
+	*state = &x;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *x = *state;
+	char command[200];
+
+	snprintf(command, sizeof(command), "umount -l %s/mnt* 2>/dev/null; "
+		 "rm -rf --one-file-system %s", x->dir, x->dir);
+	assert_int_equal(chdir("/"), 0);
+	assert_true(system(command) == 0);
+	match_list_release(&x->patterns);
+	wbuf_release(&x->meta);
+	wbuf_release(&x->payload);
+	wbuf_release(&x->warnings);
+	wbuf_release(&x->events);
+	return 0;
+}
+
+static void make_file(const char *path, const char *text)
+{
+	AUTO(file) FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+}
+
+static void make_dir(const char *path)
+{
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static void make_socket(const char *path)
+{
+	AUTO(fd) int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, path);
+	assert_int_equal(bind(fd, (const void *)&address, sizeof(address)), 0);
+}
+
+static int run(struct fixture *x)
+{
+	int rc = walk_encode(&x->params, &x->stats, &x->err);
+
+	wbuf_put_u8(&x->warnings, '\0');
+	x->warnings.size--;
+	assert_int_equal(x->lost, x->stats.skipped);
+	return rc;
+}
+
+static void run_well(struct fixture *x)
+{
+	int rc = run(x);
+
+	if (rc != 0)
+		fail_msg("%s", err_text(&x->err, rc));
+}
+
+static bool has_warning(const struct fixture *x, const char *text)
+{
+	return strstr((const char *)x->warnings.data, text) != NULL;
+}
+
+/* 0, or -ENOENT. */
+static int look_up(const struct fixture *x, const char *path, struct tree_entry *e)
+{
+	struct read_at_memory m;
+	struct tree tree;
+
+	read_at_memory_init(&m, x->meta.data, x->meta.size);
+	assert_int_equal(tree_open(&tree, &m.base, NULL), 0);
+	return tree_path(&tree, &m.base, path, e, NULL, NULL);
+}
+
+static void assert_archived(const struct fixture *x, const char *path, uint64_t mode)
+{
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	if (look_up(x, path, &e) < 0)
+		fail_msg("%s should be in the archive", path);
+	assert_int_equal(e.meta.mode & PXAR_MODE_TYPE, mode);
+}
+
+static void assert_left_out(const struct fixture *x, const char *path)
+{
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	if (look_up(x, path, &e) != -ENOENT)
+		fail_msg("%s should not be in the archive", path);
+}
+
+static void assert_content(const struct fixture *x, const char *path, const void *text,
+			   size_t size)
+{
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	assert_int_equal(look_up(x, path, &e), 0);
+	assert_int_equal(e.content_size, size);
+	assert_true(e.content_offset + 16 + size <= x->payload.size);
+	assert_memory_equal(x->payload.data + e.content_offset + 16, text, size);
+}
+
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		skip();
+}
+
+/* --- what is archived --- */
+
+static void archives_every_type(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	need_root();
+	make_file("file", "content");
+	make_dir("dir");
+	make_file("dir/inner", "");
+	make_socket("socket");
+	assert_int_equal(symlink("to/somewhere", "link"), 0);
+	assert_int_equal(mkfifo("fifo", 0600), 0);
+	assert_int_equal(mknod("char", S_IFCHR | 0600, makedev(5, 70000)), 0);
+	assert_int_equal(mknod("block", S_IFBLK | 0600, makedev(7, 1)), 0);
+	assert_int_equal(setxattr("file", "user.a", "1", 1, 0), 0);
+	run_well(x);
+	assert_content(x, "file", "content", 7);
+	assert_content(x, "dir/inner", "", 0);
+	assert_archived(x, "dir", PXAR_MODE_DIRECTORY);
+	assert_archived(x, "socket", PXAR_MODE_SOCKET);
+	assert_archived(x, "fifo", PXAR_MODE_FIFO);
+	assert_archived(x, "block", PXAR_MODE_BLOCK);
+	assert_int_equal(look_up(x, "char", &e), 0);
+	assert_int_equal(e.device_major, 5);
+	assert_int_equal(e.device_minor, 70000);
+	assert_int_equal(look_up(x, "link", &e), 0);
+	assert_string_equal(tree_entry_target(&e), "to/somewhere");
+	assert_int_equal(look_up(x, "file", &e), 0);
+	assert_int_equal(e.meta.xattr_count, 1);
+	assert_int_equal(x->stats.entries, 9);
+	assert_int_equal(x->stats.files, 2);
+	assert_int_equal(x->stats.bytes, 7);
+	assert_int_equal(x->warnings.size, 0);
+}
+
+static void archives_in_one_stream(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	x->params.split = false;
+	x->params.encoder.payload = (struct encoder_sink){ 0 };
+	make_file("file", "content");
+	run_well(x);
+	assert_int_equal(look_up(x, "file", &e), 0);
+	assert_memory_equal(x->meta.data + e.content_offset, "content", 7);
+}
+
+static int note_entry(void *arg, char type, const char *name, uint64_t size, int64_t mtime,
+		      struct err *err)
+{
+	(void)mtime;
+	(void)err;
+	return wbuf_printf(arg, "%c:%s:%u ", type, name, (unsigned)size);
+}
+
+static int note_begin(void *arg, const char *name, struct err *err)
+{
+	(void)err;
+	return wbuf_printf(arg, "%s( ", name);
+}
+
+static int note_end(void *arg, struct err *err)
+{
+	(void)err;
+	return wbuf_printf(arg, ") ");
+}
+
+static void observe(struct fixture *x)
+{
+	x->params.observer = (struct walk_observer){ note_begin, note_end, note_entry, &x->events };
+}
+
+static void assert_events(struct fixture *x, const char *expected)
+{
+	wbuf_put_u8(&x->events, '\0');
+	assert_string_equal((const char *)x->events.data, expected);
+}
+
+static void names_are_in_the_order_of_their_bytes(void **state)
+{
+	struct fixture *x = *state;
+
+	observe(x);
+	make_file("b", "");
+	make_file("a b", "1");
+	make_file("a", "");
+	make_file("\xff\xfe", "");
+	make_file("Z\n", "");
+	make_file("\x01", "");
+	make_file("aaaaaaaaaaaaaaa2", "");
+	make_file("aaaaaaaaaaaaaaa1x", "");
+	make_dir("a.d");
+	make_file("a.d/x", "");
+	run_well(x);
+	assert_events(x, "f:\x01:0 f:Z\n:0 f:a:0 f:a b:1 a.d( f:x:0 ) f:aaaaaaaaaaaaaaa1x:0"
+			 " f:aaaaaaaaaaaaaaa2:0 f:b:0 f:\xff\xfe:0 ");
+}
+
+static void large_folders_are_complete(void **state)
+{
+	struct fixture *x = *state;
+	char name[100];
+
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "%0*d", 1 + i % 60, i);
+		make_file(name, "");
+	}
+	run_well(x);
+	assert_int_equal(x->stats.entries, 3001);
+}
+
+static void further_names_are_hard_links(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+	char name[40], other[40];
+
+	tree_entry_init(&e);
+	observe(x);
+	make_dir("d");
+	make_file("d/first", "text");
+	assert_int_equal(link("d/first", "second"), 0);
+	assert_int_equal(link("d/first", "d/third"), 0);
+	run_well(x);
+	assert_events(x, "d( f:first:4 h:third:0 ) h:second:0 ");
+	assert_int_equal(look_up(x, "second", &e), 0);
+	assert_true(e.is_hardlink);
+	assert_string_equal(tree_entry_target(&e), "d/first");
+	assert_content(x, "d/third", "text", 4);
+
+	for (int i = 0; i < 500; i++) { /* more than the table begins with */
+		snprintf(name, sizeof(name), "d/f%d", i);
+		snprintf(other, sizeof(other), "d/f%d-link", i);
+		make_file(name, "x");
+		assert_int_equal(link(name, other), 0);
+	}
+	wbuf_clear(&x->meta);
+	wbuf_clear(&x->payload);
+	run_well(x);
+	assert_content(x, "d/f499-link", "x", 1);
+	assert_int_equal(look_up(x, "d/f77-link", &e), 0);
+	assert_true(e.is_hardlink);
+}
+
+static void content_goes_on_in_pieces_of_4_mib(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(free) uint8_t *text = malloc(9 << 20);
+	AUTO(fd) int fd = open("big", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	for (size_t i = 0; i < 9 << 20; i++)
+		text[i] = (uint8_t)(i * 7 + i / 4096);
+	assert_int_equal(write(fd, text, 9 << 20), 9 << 20);
+	run_well(x);
+	assert_content(x, "big", text, 9 << 20);
+	assert_int_equal(x->piece_max, 4 << 20);
+}
+
+/* --- patterns --- */
+
+static void patterns_leave_out_and_are_recorded(void **state)
+{
+	struct fixture *x = *state;
+	static const char json[] = "{\"exclude-patterns\":\"*.o\\n!keep.o\\n/d\\\\\\\"\\u001f/\\n\"}";
+	struct read_at_memory m;
+	struct tree tree;
+
+	match_list_add(&x->patterns, "*.o", NULL);
+	match_list_add(&x->patterns, "!keep.o", NULL);
+	match_list_add(&x->patterns, "/d\\\"\x1f/", NULL);
+	make_file("a.o", "");
+	make_file("keep.o", "");
+	make_file(".pxarexclude-cli", "of somebody else");
+	make_dir("e");
+	make_file("e/b.o", "");
+	make_file("e/.pxarexclude-cli", "");
+	run_well(x);
+	assert_left_out(x, "a.o");
+	assert_left_out(x, "e/b.o");
+	assert_left_out(x, ".pxarexclude-cli");
+	assert_archived(x, "keep.o", PXAR_MODE_REGULAR);
+	assert_archived(x, "e/.pxarexclude-cli", PXAR_MODE_REGULAR);
+	read_at_memory_init(&m, x->meta.data, x->meta.size);
+	assert_int_equal(tree_open(&tree, &m.base, NULL), 0);
+	assert_int_equal(tree.prelude_size, strlen(json));
+	assert_memory_equal(x->meta.data + tree.prelude_begin, json, strlen(json));
+}
+
+static void patterns_that_are_not_utf8_cannot_be_recorded(void **state)
+{
+	struct fixture *x = *state;
+
+	match_list_add(&x->patterns, "a\xff", NULL);
+	assert_int_equal(run(x), -EINVAL);
+	assert_non_null(strstr(x->err.text, "UTF-8"));
+}
+
+static void one_stream_records_patterns_in_a_last_file(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	observe(x);
+	x->params.split = false;
+	x->params.encoder.payload = (struct encoder_sink){ 0 };
+	match_list_add(&x->patterns, "*.o", NULL);
+	make_file("z", "");
+	run_well(x);
+	assert_events(x, "f:z:0 f:.pxarexclude-cli:4 ");
+	assert_int_equal(look_up(x, ".pxarexclude-cli", &e), 0);
+	assert_int_equal(e.meta.mode, 0100600);
+	assert_int_equal(e.meta.mtime_sec, 0);
+	assert_memory_equal(x->meta.data + e.content_offset, "*.o\n", 4);
+}
+
+static void exclude_files_act_below_their_folder(void **state)
+{
+	struct fixture *x = *state;
+
+	match_list_add(&x->patterns, "*.cli", NULL);
+	make_dir("d");
+	make_dir("d/e");
+	make_file("d/.pxarexclude", "/x\n*.o\n!a.cli\n[\n");
+	make_file("d/x", "");
+	make_file("d/e/x", "");
+	make_file("d/e/y.o", "");
+	make_file("d/e/a.cli", "");
+	make_file("z.o", "");
+	make_file("z.cli", "");
+	run_well(x);
+	assert_left_out(x, "d/x");
+	assert_left_out(x, "d/e/y.o");
+	assert_left_out(x, "z.cli");
+	assert_archived(x, "d/e/x", PXAR_MODE_REGULAR);
+	assert_archived(x, "d/e/a.cli", PXAR_MODE_REGULAR);
+	assert_archived(x, "z.o", PXAR_MODE_REGULAR);
+	assert_archived(x, "d/.pxarexclude", PXAR_MODE_REGULAR);
+	assert_true(has_warning(x, "/d: .pxarexclude: 1 lines ignored, the last one: pattern"));
+	assert_int_equal(x->lost, 0);
+}
+
+static void exclude_file_may_be_a_symlink(void **state)
+{
+	struct fixture *x = *state;
+
+	make_file("rules", "*.o\n");
+	make_file("a.o", "");
+	assert_int_equal(symlink("rules", ".pxarexclude"), 0);
+	run_well(x);
+	assert_left_out(x, "a.o");
+	assert_archived(x, ".pxarexclude", PXAR_MODE_SYMLINK);
+}
+
+/* With each of these the official client hangs, dies or reads without end. */
+static void nothing_called_pxarexclude_does_harm(void **state)
+{
+	struct fixture *x = *state;
+
+	alarm(30);
+	for (char name[2] = "a"; *name <= 'h'; ++*name) {
+		make_dir(name);
+		make_file(strcat((char[20]){ *name }, "/file"), "");
+	}
+	assert_int_equal(mkfifo("a/.pxarexclude", 0600), 0);
+	make_socket("b/.pxarexclude");
+	assert_int_equal(symlink(".pxarexclude", "c/.pxarexclude"), 0);
+	assert_int_equal(symlink("/dev/zero", "d/.pxarexclude"), 0);
+	make_dir("e/.pxarexclude");
+	assert_int_equal(symlink("/proc/kmsg", "f/.pxarexclude"), 0);
+	assert_int_equal(symlink("nowhere", "g/.pxarexclude"), 0);
+	make_file("h/.pxarexclude", "*\n");
+	assert_int_equal(truncate("h/.pxarexclude", 100 << 20), 0);
+	run_well(x);
+	alarm(0);
+	for (char path[20] = "a/file"; *path <= 'h'; ++*path)
+		assert_archived(x, path, PXAR_MODE_REGULAR);
+	assert_true(has_warning(x, "/a: .pxarexclude: ignored: is not a regular file"));
+	assert_true(has_warning(x, "/c: .pxarexclude: ignored: symlink: Too many levels"));
+	assert_true(has_warning(x, "/f: .pxarexclude: ignored: leads to something else"));
+	assert_true(has_warning(x, "/h: .pxarexclude: ignored: more than 4194304 bytes"));
+	assert_int_equal(x->lost, 0);
+}
+
+/* --- bounds --- */
+
+static void entries_are_bounded_along_a_path(void **state)
+{
+	struct fixture *x = *state;
+
+	make_dir("a");
+	make_dir("b");
+	for (char path[] = "a/1"; path[2] <= '3'; path[2]++) {
+		make_file(path, "");
+		path[0] = 'b';
+		make_file(path, "");
+		path[0] = 'a';
+	}
+	x->params.entries_max = 5;
+	run_well(x);
+	x->params.entries_max = 4;
+	assert_int_equal(run(x), -E2BIG);
+	assert_non_null(strstr(x->err.text, "--entries-max"));
+	assert_non_null(strstr(x->err.text, "/a: "));
+}
+
+/* A path far beyond PATH_MAX, and more folders than descriptors. */
+static void make_deep(int depth, int top)
+{
+	int fd = top;
+
+	for (int i = 0; i < depth; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(fd, "a-name-of-20-letters", 0755), 0);
+		next = openat(fd, "a-name-of-20-letters", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		if (fd != top)
+			close(fd);
+		fd = next;
+		close(openat(fd, "z", O_WRONLY | O_CREAT, 0600));
+	}
+	close(fd);
+}
+
+static void limit_descriptors(rlim_t count, struct rlimit *old)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, old), 0);
+	limit = *old;
+	limit.rlim_cur = count;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void depth_costs_neither_descriptors_nor_failure(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(fd) int top = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct rlimit limit;
+
+	make_deep(4096, top);
+	limit_descriptors(90, &limit);
+	run_well(x);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(x->stats.entries, 1 + 2 * 4096);
+	assert_int_equal(x->warnings.size, 0);
+}
+
+/* At the bottom, which is written last on the way down. */
+static void move_above(struct fixture *x, const void *data, size_t size)
+{
+	if (x->hooked || !memmem(data, size, "bottom", 6))
+		return;
+	x->hooked = true;
+	assert_int_equal(rename("d0/d1/d2/d3/d4/d5", "moved"), 0);
+}
+
+static void move_twice(struct fixture *x, const void *data, size_t size)
+{
+	if (x->hooked || !memmem(data, size, "bottom", 6))
+		return;
+	move_above(x, data, size);
+	assert_int_equal(rename("d0/d1/d2", "moved-too"), 0);
+}
+
+/* d0/d1/.../d79/bottom, and a file "z" in each. */
+static void make_levels(void)
+{
+	char name[20];
+
+	for (int i = 0; i < 80; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		make_dir(name);
+		assert_int_equal(chdir(name), 0);
+		make_file("z", "");
+	}
+	make_file("bottom", "");
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(chdir(".."), 0);
+}
+
+static void finds_the_way_back_when_a_folder_was_moved(void **state)
+{
+	struct fixture *x = *state;
+
+	make_levels();
+	x->hook = move_above;
+	run_well(x);
+	assert_true(x->hooked);
+	assert_int_equal(x->stats.entries, 162);
+	assert_int_equal(x->lost, 0);
+}
+
+static void says_what_is_lost_when_there_is_no_way_back(void **state)
+{
+	struct fixture *x = *state;
+
+	make_levels();
+	x->hook = move_twice;
+	run_well(x);
+	assert_true(x->hooked);
+	assert_true(has_warning(x, "/d0/d1/d2/d3/d4: moved while it was read; 1 of its entries"));
+	assert_archived(x, "d0/z", PXAR_MODE_REGULAR);
+	assert_left_out(x, "d0/d1/d2/d3/d4/z");
+	assert_int_equal(x->stats.entries + x->lost, 162);
+}
+
+static atomic_bool stop;
+
+static void set_stop(struct fixture *x, const void *data, size_t size)
+{
+	(void)x;
+	if (memmem(data, size, "second", 6))
+		stop = true;
+}
+
+static void stops_when_told(void **state)
+{
+	struct fixture *x = *state;
+
+	stop = false;
+	x->params.stop = &stop;
+	x->hook = set_stop;
+	make_file("first", "");
+	make_file("second", "text");
+	make_file("third", "");
+	assert_int_equal(run(x), -ECANCELED);
+	assert_int_equal(x->stats.entries, 2);
+}
+
+static void failing_sink_ends_the_walk(void **state)
+{
+	struct fixture *x = *state;
+
+	x->sink_fails = -ENOSPC;
+	assert_int_equal(run(x), -ENOSPC);
+	assert_string_equal(x->err.text, "the sink is full");
+}
+
+/* --- a tree that changes --- */
+
+static void change_tree(struct fixture *x, const void *data, size_t size)
+{
+	if (x->hooked || !memmem(data, size, "a-first", 7))
+		return;
+	x->hooked = true;
+	assert_int_equal(unlink("gone"), 0);
+	assert_int_equal(unlink("to-fifo") | mkfifo("to-fifo", 0600), 0);
+	assert_int_equal(unlink("to-link") | symlink("x", "to-link"), 0);
+	assert_int_equal(unlink("to-dir") | mkdir("to-dir", 0700), 0);
+	make_file("to-dir/inner", "");
+	make_file("to-dir/more", "");
+	assert_int_equal(rmdir("to-file"), 0);
+	make_file("to-file", "text");
+	assert_int_equal(rmdir("to-link2") | symlink("y", "to-link2"), 0);
+	assert_int_equal(unlink("to-file2"), 0);
+	make_file("to-file2", "text");
+	unlink("to-socket");
+	make_socket("to-socket");
+}
+
+static void entries_may_change_their_type_or_vanish(void **state)
+{
+	struct fixture *x = *state;
+
+	alarm(30);
+	x->hook = change_tree;
+	for (size_t i = 0; i < 5; i++)
+		make_file((const char *[]){ "a-first", "gone", "to-fifo", "to-link",
+					    "to-dir" }[i], "");
+	make_dir("to-file");
+	make_dir("to-link2");
+	make_file("to-socket", "");
+	assert_int_equal(symlink("z", "to-file2"), 0);
+	run_well(x);
+	alarm(0);
+	assert_left_out(x, "gone");
+	assert_archived(x, "to-fifo", PXAR_MODE_FIFO);
+	assert_archived(x, "to-link", PXAR_MODE_SYMLINK);
+	assert_archived(x, "to-dir/inner", PXAR_MODE_REGULAR);
+	assert_archived(x, "to-link2", PXAR_MODE_SYMLINK);
+	assert_archived(x, "to-socket", PXAR_MODE_SOCKET);
+	assert_content(x, "to-file", "text", 4);
+	assert_content(x, "to-file2", "text", 4);
+	assert_true(has_warning(x, "/gone: vanished"));
+	assert_int_equal(x->lost, 0);
+}
+
+static void remove_listed(struct fixture *x, const void *data, size_t size)
+{
+	(void)data;
+	(void)size;
+	if (!x->hooked) /* the root's head: names are read, nothing is looked at yet */
+		assert_int_equal(unlink("gone"), 0);
+	x->hooked = true;
+}
+
+static void entries_may_vanish_between_listing_and_stat(void **state)
+{
+	struct fixture *x = *state;
+
+	x->hook = remove_listed;
+	make_file("gone", "");
+	make_file("here", "");
+	run_well(x);
+	assert_archived(x, "here", PXAR_MODE_REGULAR);
+	assert_left_out(x, "gone");
+	assert_true(has_warning(x, "/gone: vanished"));
+	assert_int_equal(x->lost, 0);
+}
+
+static void change_sizes(struct fixture *x, const void *data, size_t size)
+{
+	(void)x;
+	if (memmem(data, size, "shrinks", 7))
+		assert_int_equal(truncate("shrinks", 3), 0);
+	if (memmem(data, size, "grows", 5))
+		make_file("grows", "textmore");
+}
+
+static void sizes_are_kept_as_announced(void **state)
+{
+	struct fixture *x = *state;
+
+	x->hook = change_sizes;
+	make_file("grows", "text");
+	make_file("shrinks", "text");
+	assert_int_equal(truncate("shrinks", 10), 0);
+	run_well(x);
+	assert_content(x, "grows", "text", 4);
+	assert_content(x, "shrinks", "tex\0\0\0\0\0\0", 10);
+	assert_true(has_warning(x, "/grows: grew"));
+	assert_true(has_warning(x, "/shrinks: shrank while it was read; its last 7 bytes"));
+	assert_int_equal(x->lost, 1);
+}
+
+/* --- what cannot be read --- */
+
+static void unreadable_entries_are_skipped_and_counted(void **state)
+{
+	struct fixture *x = *state;
+
+	need_root();
+	make_dir("closed");
+	make_file("closed/inner", "");
+	make_file("secret", "");
+	make_file("open", "");
+	assert_int_equal(chmod("closed", 0700) | chmod("secret", 0600), 0);
+	assert_int_equal(setegid(65534) | seteuid(65534), 0);
+	run_well(x);
+	assert_int_equal(seteuid(0) | setegid(0), 0);
+	assert_archived(x, "open", PXAR_MODE_REGULAR);
+	assert_left_out(x, "closed");
+	assert_left_out(x, "secret");
+	assert_true(has_warning(x, "/secret: left out: open: Permission denied"));
+	assert_int_equal(x->lost, 2);
+}
+
+static void refuses_sources_it_cannot_begin_at(void **state)
+{
+	struct fixture *x = *state;
+
+	x->params.source = "/proc";
+	assert_int_equal(run(x), -EINVAL);
+	assert_string_equal(x->err.text, "/proc: is on a virtual file system");
+	x->params.source = "missing";
+	assert_int_equal(run(x), -ENOENT);
+	assert_string_equal(x->err.text, "missing: open: No such file or directory");
+	make_file("file", "");
+	x->params.source = "file";
+	assert_int_equal(run(x), -ENOTDIR);
+	assert_int_equal(symlink(".", "link"), 0);
+	x->params.source = "link";
+	run_well(x);
+	x->params.no_follow_source = true;
+	assert_true(run(x) < 0);
+}
+
+/* --- mounts --- */
+
+static void mount_tmpfs(const char *path)
+{
+	make_dir(path);
+	if (mount("tmpfs", path, "tmpfs", 0, "mode=0751,size=1m") < 0)
+		skip();
+}
+
+static void make_mounts(void)
+{
+	char path[20] = "mnt1/inner";
+
+	need_root();
+	mount_tmpfs("mnt1");
+	mount_tmpfs("mnt2");
+	make_dir("mnt3");
+	assert_int_equal(mount("/proc/self", "mnt3", NULL, MS_BIND, NULL), 0);
+	make_file(path, "");
+	path[3] = '2';
+	make_file(path, "");
+}
+
+static void mount_points_are_kept_as_empty_folders(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	make_mounts();
+	run_well(x);
+	assert_left_out(x, "mnt1/inner");
+	assert_left_out(x, "mnt3/stat");
+	assert_int_equal(look_up(x, "mnt1", &e), 0);
+	assert_int_equal(e.meta.mode, 040751);
+	assert_true(has_warning(x, "/mnt1: mount point"));
+	assert_int_equal(x->lost, 0);
+}
+
+static void chosen_file_systems_are_entered(void **state)
+{
+	struct fixture *x = *state;
+	static const char *const devs[] = { "mnt2" };
+
+	make_mounts();
+	x->params.include_devs = devs;
+	x->params.include_dev_count = 1;
+	run_well(x);
+	assert_left_out(x, "mnt1/inner");
+	assert_archived(x, "mnt2/inner", PXAR_MODE_REGULAR);
+}
+
+static void all_file_systems_but_virtual_ones_are_entered(void **state)
+{
+	struct fixture *x = *state;
+
+	make_mounts();
+	x->params.all_file_systems = true;
+	run_well(x);
+	assert_archived(x, "mnt1/inner", PXAR_MODE_REGULAR);
+	assert_archived(x, "mnt2/inner", PXAR_MODE_REGULAR);
+	assert_archived(x, "mnt3", PXAR_MODE_DIRECTORY);
+	assert_left_out(x, "mnt3/stat");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(archives_every_type),
+		TEST(archives_in_one_stream),
+		TEST(names_are_in_the_order_of_their_bytes),
+		TEST(large_folders_are_complete),
+		TEST(further_names_are_hard_links),
+		TEST(content_goes_on_in_pieces_of_4_mib),
+		TEST(patterns_leave_out_and_are_recorded),
+		TEST(patterns_that_are_not_utf8_cannot_be_recorded),
+		TEST(one_stream_records_patterns_in_a_last_file),
+		TEST(exclude_files_act_below_their_folder),
+		TEST(exclude_file_may_be_a_symlink),
+		TEST(nothing_called_pxarexclude_does_harm),
+		TEST(entries_are_bounded_along_a_path),
+		TEST(depth_costs_neither_descriptors_nor_failure),
+		TEST(finds_the_way_back_when_a_folder_was_moved),
+		TEST(says_what_is_lost_when_there_is_no_way_back),
+		TEST(stops_when_told),
+		TEST(failing_sink_ends_the_walk),
+		TEST(entries_may_change_their_type_or_vanish),
+		TEST(entries_may_vanish_between_listing_and_stat),
+		TEST(sizes_are_kept_as_announced),
+		TEST(unreadable_entries_are_skipped_and_counted),
+		TEST(refuses_sources_it_cannot_begin_at),
+		TEST(mount_points_are_kept_as_empty_folders),
+		TEST(chosen_file_systems_are_entered),
+		TEST(all_file_systems_but_virtual_ones_are_entered),
+	};
+
+	/* Whatever happens, no mount of ours outlives us. */
+	if (unshare(CLONE_NEWNS) == 0)
+		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
