@@ -8,6 +8,7 @@ static const struct cmd *const commands[] = {
 	&cmd_ls,
 	&cmd_list,
 	&cmd_key,
+	&cmd_create,
 	NULL,
 };
 
