@@ -4,11 +4,9 @@
 #include "tests/support/lib/repo_fill.h"
 #include "tests/support/lib/repo_memory.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -582,128 +580,6 @@ static void a_view_can_be_taken_back_while_it_waits(void **state)
 	assert_int_equal(repo_memory_count(b.repo, &any_chunk), 1);
 }
 
-/* --- plain files --- */
-
-struct plain {
-	char path[40];
-};
-
-static void plain_init(struct plain *f, size_t size)
-{
-	AUTO(free) uint8_t *data = malloc(size ? size : 1);
-	int fd;
-
-	strcpy(f->path, "/tmp/test_stream.XXXXXX");
-	fd = mkstemp(f->path);
-	assert_true(fd >= 0);
-	for (size_t i = 0; i < size; i++)
-		data[i] = byte_at(i);
-	assert_int_equal(write(fd, data, size), size);
-	close(fd);
-}
-
-static void plain_release(struct plain *f)
-{
-	unlink(f->path);
-}
-DEFINE_AUTO_STRUCT(plain)
-
-static int open_file(struct bench *b, const struct plain *f, struct stream **out)
-{
-	return stream_new_file(out, b->fetch, open(f->path, O_RDONLY | O_CLOEXEC), CHUNK_PAYLOAD,
-			       "plain", NULL);
-}
-
-static void reads_a_plain_file(void **state)
-{
-	enum { FILE_SIZE = 2 * STREAM_FILE_PIECE_SIZE + 12345 };
-	AUTO(bench) struct bench b;
-	AUTO(plain) struct plain f;
-	AUTO(stream) struct stream *s = NULL;
-	AUTO(free) uint8_t *buf = malloc(FILE_SIZE);
-
-	(void)state;
-	bench_init(&b, 4 << 20);
-	plain_init(&f, FILE_SIZE);
-	assert_int_equal(open_file(&b, &f, &s), 0);
-	assert_int_equal(stream_size(s), FILE_SIZE);
-	assert_int_equal(read_at_exact(stream_read_at(s), buf, FILE_SIZE, 0, NULL), 0);
-	assert_true(is_right(buf, FILE_SIZE, 0));
-	assert_int_equal(read_at_exact(stream_read_at(s), buf, 100, FILE_SIZE - 100, NULL), 0);
-	assert_true(is_right(buf, 100, FILE_SIZE - 100));
-}
-
-static void reads_an_empty_file(void **state)
-{
-	AUTO(bench) struct bench b;
-	AUTO(plain) struct plain f;
-	AUTO(stream) struct stream *s = NULL;
-	AUTO(stream_view) struct stream_view v;
-	struct iovec iov[1];
-	size_t count = 1;
-	uint8_t byte;
-
-	(void)state;
-	bench_init(&b, 4 << 20);
-	plain_init(&f, 0);
-	assert_int_equal(open_file(&b, &f, &s), 0);
-	stream_view_init(&v, s);
-	assert_int_equal(stream_size(s), 0);
-	assert_int_equal(read_at_exact(&v.base, &byte, 0, 0, NULL), 0);
-	assert_int_equal(read_at_exact(&v.base, &byte, 1, 0, NULL), -EBADMSG);
-	assert_int_equal(stream_view_map(&v, 0, 0, iov, &count, NULL), 0);
-	assert_int_equal(count, 0);
-	stream_hint(s, 0, 1);
-}
-
-static void refuses_a_folder(void **state)
-{
-	AUTO(bench) struct bench b;
-	AUTO(fd) int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stream *s;
-
-	(void)state;
-	bench_init(&b, 4 << 20);
-	assert_int_equal(stream_new_file(&s, b.fetch, fd, CHUNK_META, "tmp", NULL), -EINVAL);
-}
-
-static void refuses_a_file_that_was_cut_off(void **state)
-{
-	AUTO(bench) struct bench b;
-	AUTO(plain) struct plain f;
-	AUTO(stream) struct stream *s = NULL;
-	struct err err = ERR_INIT;
-	uint8_t byte;
-
-	(void)state;
-	bench_init(&b, 4 << 20);
-	plain_init(&f, 2 * STREAM_FILE_PIECE_SIZE);
-	assert_int_equal(open_file(&b, &f, &s), 0);
-	assert_int_equal(truncate(f.path, STREAM_FILE_PIECE_SIZE + 10), 0);
-	assert_int_equal(read_at_exact(stream_read_at(s), &byte, 1, STREAM_FILE_PIECE_SIZE, &err),
-			 -EIO);
-	assert_string_equal(err.text, "plain: bytes 262144 to 524288: "
-				      "the file was cut off while it was open");
-}
-
-static void refuses_a_file_that_changed(void **state)
-{
-	AUTO(bench) struct bench b;
-	AUTO(plain) struct plain f;
-	AUTO(stream) struct stream *s = NULL;
-	struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
-	struct err err = ERR_INIT;
-	uint8_t byte;
-
-	(void)state;
-	bench_init(&b, 4 << 20);
-	plain_init(&f, 10);
-	assert_int_equal(open_file(&b, &f, &s), 0);
-	assert_int_equal(utimensat(AT_FDCWD, f.path, times, 0), 0);
-	assert_int_equal(read_at_exact(stream_read_at(s), &byte, 1, 0, &err), -EIO);
-	assert_non_null(strstr(err.text, "changed while it was open"));
-}
-
 /* --- many at once --- */
 
 struct reader {
@@ -793,11 +669,6 @@ int main(void)
 		cmocka_unit_test(a_view_gets_the_errors_message),
 		cmocka_unit_test(an_aborted_session_ends_those_who_wait),
 		cmocka_unit_test(a_view_can_be_taken_back_while_it_waits),
-		cmocka_unit_test(reads_a_plain_file),
-		cmocka_unit_test(reads_an_empty_file),
-		cmocka_unit_test(refuses_a_folder),
-		cmocka_unit_test(refuses_a_file_that_was_cut_off),
-		cmocka_unit_test(refuses_a_file_that_changed),
 		cmocka_unit_test(many_readers_never_see_a_wrong_byte),
 	};
 
