@@ -564,6 +564,7 @@ static uint64_t elapsed_ms(const struct timespec *begun)
 int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct err *err)
 {
 	struct digest sum = { 0 };
+	struct err why = ERR_INIT;
 	uint64_t total;
 	int rc;
 
@@ -576,9 +577,11 @@ int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct 
 	assert(u->ended);
 	total = u->written;
 	if (u->index)
-		rc = repo_index_close(u->writer, steal(&u->index), &total, &sum, err);
-	if (rc < 0)
-		return err_wrap(err, rc, "%s", u->name);
+		rc = repo_index_close(u->writer, steal(&u->index), &total, &sum, &why);
+	if (rc < 0) {
+		fail(u, rc, &why);
+		return writer_failure(u, err);
+	}
 	atomic_store(&u->stats->elapsed_ms, elapsed_ms(&u->begun));
 	*size = total;
 	*csum = sum;
