@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/backup/backup.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct backup {
+	const struct backup_params *params;
+	struct backup_stream *streams; /* in the order of the manifest */
+	size_t stream_count;
+	struct walk_stats *walks; /* one for each spec */
+	atomic_uint_fast64_t bytes_expected;
+	uint64_t elapsed_ms;
+
+	/* While it runs; the writer is NULL in a dry run, the reader otherwise. */
+	struct upload_pool *pool;
+	struct repo_writer *writer;
+	struct repo_reader *reader;
+	struct backup_catalog *catalog;
+	struct blob_codec *codec;
+	struct digest_ctx *digest;
+
+	bool has_previous;
+	struct snapshot_name previous_name;
+	struct manifest *previous; /* NULL: none, or not usable */
+	enum archive_names names;
+};
+
+__attribute__((format(printf, 3, 4))) static void say(const struct backup *b,
+						      enum backup_message kind,
+						      const char *format, ...)
+{
+	char text[ERR_TEXT_SIZE + 256];
+	va_list ap;
+
+	if (!b->params->message)
+		return;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	b->params->message(b->params->message_arg, kind, text);
+}
+
+static bool is_stopped(const struct backup *b)
+{
+	return b->params->stop && atomic_load_explicit(b->params->stop, memory_order_relaxed);
+}
+
+/* --- what there was before --- */
+
+static int get_previous(const struct backup *b, const char *name, struct repo_file *out,
+			struct err *err)
+{
+	return b->writer ? repo_writer_get_previous(b->writer, name, out, err) :
+			   repo_reader_get_file(b->reader, name, out, err);
+}
+
+static int decode_manifest(struct backup *b, const struct repo_file *file, struct manifest **out,
+			   struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	int rc = blob_decode(b->codec, file->data, file->size, MANIFEST_SIZE_MAX, &text, err);
+
+	return rc < 0 ? rc : manifest_decode(text.data, text.size, out, err);
+}
+
+/* Without a usable manifest the backup goes on as if it were the first. */
+static void load_previous_manifest(struct backup *b)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	AUTO(manifest) struct manifest *m = NULL;
+	struct err err = ERR_INIT;
+	int rc = get_previous(b, MANIFEST_BLOB_NAME, &file, &err);
+
+	if (rc == 0)
+		rc = decode_manifest(b, &file, &m, &err);
+	if (rc < 0) {
+		say(b, BACKUP_MESSAGE_WARNING, "the previous snapshot is not used: %s",
+		    err_text(&err, rc));
+		return;
+	}
+	if (m->key_fingerprint) {
+		say(b, BACKUP_MESSAGE_WARNING,
+		    "the previous snapshot is not used: it was made with a key");
+		return;
+	}
+	b->previous = steal(&m);
+}
+
+/* An index of the previous snapshot, as long as its file is held. */
+struct previous_index {
+	struct repo_file file;
+	struct didx ix;
+	bool usable;
+};
+
+static void previous_index_release(struct previous_index *p)
+{
+	repo_file_release(&p->file);
+}
+DEFINE_AUTO_STRUCT(previous_index)
+
+/* A missing or damaged one costs time, not the backup. */
+static void load_previous_index(struct backup *b, const char *name, struct previous_index *out)
+{
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (!b->previous || !name[0] || !manifest_find(b->previous, name))
+		return;
+	rc = get_previous(b, name, &out->file, &err);
+	if (rc == 0)
+		rc = didx_open(&out->ix, out->file.data, out->file.size, &err);
+	if (rc == 0)
+		rc = manifest_check(b->previous, name, out->ix.size, &out->ix.csum, &err);
+	if (rc < 0)
+		say(b, BACKUP_MESSAGE_WARNING, "the previous %s is not used: %s", name,
+		    err_text(&err, rc));
+	out->usable = rc == 0;
+}
+
+/* The previous archive of that name, in either convention of split archives; a legacy one is
+ * of no use to a split one, as its chunks are cut elsewhere. */
+static bool find_previous_archive(const struct backup *b, const char *name,
+				  struct archive_name *out)
+{
+	const bool split = b->params->mode != BACKUP_MODE_LEGACY;
+	struct archive_name single;
+	struct err err = ERR_INIT;
+
+	if (!b->previous)
+		return false;
+	if (!split) {
+		if (archive_name_make(name, false, b->names, &single, &err) < 0)
+			return false;
+		*out = single;
+		return manifest_find(b->previous, single.meta) != NULL;
+	}
+	return archive_name_find(b->previous, name, out, &err) == 0 && out->payload[0];
+}
+
+/* How much is to come, if all is about as large as it was. */
+static void expect_as_before(struct backup *b)
+{
+	uint64_t sum = 0;
+
+	if (!b->previous)
+		return;
+	for (size_t i = 0; i < b->params->spec_count; i++) {
+		const struct manifest_file *file;
+		struct archive_name names;
+
+		if (b->params->specs[i].type != BACKUP_SPEC_ARCHIVE ||
+		    !find_previous_archive(b, b->params->specs[i].name, &names))
+			return; /* a new archive: nobody knows */
+		file = manifest_find(b->previous, names.meta);
+		sum += file ? file->size : 0;
+		file = names.payload[0] ? manifest_find(b->previous, names.payload) : NULL;
+		sum += file ? file->size : 0;
+	}
+	atomic_store(&b->bytes_expected, sum);
+}
+
+static void decide_names(struct backup *b)
+{
+	if (b->params->names_given)
+		b->names = b->params->names;
+	else if (!b->previous || !archive_name_convention(b->previous, &b->names))
+		b->names = repo_default_names(b->params->repo);
+}
+
+/* --- session --- */
+
+/* A dry run looks at the newest snapshot as any reader does; a group without one is new. */
+static int open_reader(struct backup *b, struct err *err)
+{
+	const struct snapshot_group *g = &b->params->name.group;
+	struct repo *repo = b->params->repo;
+	char text[sizeof(g->type) + sizeof(g->id) + 1];
+	int rc;
+
+	snprintf(text, sizeof(text), "%s/%s", g->type, g->id);
+	rc = repo_resolve(repo, text, g->ns, &b->previous_name, err);
+	if (rc == 0)
+		rc = repo_read(repo, &b->previous_name, &b->reader, err);
+	b->has_previous = rc == 0;
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int open_writer(struct backup *b, struct err *err)
+{
+	const struct repo_writer_params params = { .name = b->params->name,
+						   .owner = b->params->owner };
+	const struct snapshot_name *previous;
+	int rc = repo_write(b->params->repo, &params, &b->writer, err);
+
+	if (rc < 0)
+		return rc;
+	previous = repo_writer_previous(b->writer);
+	if (previous) {
+		b->has_previous = true;
+		b->previous_name = *previous;
+	}
+	return 0;
+}
+
+static int open_session(struct backup *b, struct err *err)
+{
+	int rc = b->params->dry_run ? open_reader(b, err) : open_writer(b, err);
+
+	if (rc < 0)
+		return rc;
+	if (b->has_previous)
+		load_previous_manifest(b);
+	decide_names(b);
+	expect_as_before(b);
+	return 0;
+}
+
+/* --- archives --- */
+
+static void on_walk_warning(void *arg, bool lost, const char *message)
+{
+	say(arg, lost ? BACKUP_MESSAGE_LOST : BACKUP_MESSAGE_WARNING, "%s", message);
+}
+
+static struct walk_params walk_params_of(struct backup *b, const struct backup_spec *spec)
+{
+	const struct backup_params *p = b->params;
+
+	return (struct walk_params){
+		.source = spec->path,
+		.patterns = p->patterns,
+		.include_devs = p->include_devs,
+		.include_dev_count = p->include_dev_count,
+		.all_file_systems = p->all_file_systems,
+		.entries_max = p->entries_max,
+		.skip_e2big_xattr = p->skip_e2big_xattr,
+		.warn = on_walk_warning,
+		.warn_arg = b,
+	};
+}
+
+static struct backup_target target_of(const struct backup *b)
+{
+	return (struct backup_target){ b->pool, b->writer, b->params->stop };
+}
+
+/* The catalog is the last of the streams. */
+static int ensure_catalog(struct backup *b, struct err *err)
+{
+	struct backup_stream *stream = &b->streams[b->stream_count - 1];
+	const struct backup_target target = target_of(b);
+
+	if (b->catalog)
+		return 0;
+	snprintf(stream->name, sizeof(stream->name), "%s", CATALOG_INDEX_NAME);
+	return backup_catalog_new(&b->catalog, &target, stream, err);
+}
+
+static int run_archive(struct backup *b, size_t spec_index, struct backup_stream *streams,
+		       struct err *err)
+{
+	const struct backup_spec *spec = &b->params->specs[spec_index];
+	const bool split = b->params->mode != BACKUP_MODE_LEGACY;
+	const struct walk_params walk = walk_params_of(b, spec);
+	AUTO(previous_index) struct previous_index meta = { 0 };
+	AUTO(previous_index) struct previous_index payload = { 0 };
+	struct archive_name previous = { 0 }, names;
+	int rc = archive_name_make(spec->name, split, b->names, &names, err);
+
+	if (rc == 0 && !split)
+		rc = ensure_catalog(b, err);
+	if (rc < 0)
+		return rc;
+	if (find_previous_archive(b, spec->name, &previous)) {
+		load_previous_index(b, previous.meta, &meta);
+		load_previous_index(b, previous.payload, &payload);
+	}
+	/* The payload's entry stands before the metadata's in the manifest. */
+	struct backup_archive archive = {
+		.target = target_of(b),
+		.chunk_size_avg = b->params->chunk_size_avg,
+		.walk = &walk,
+		.walk_stats = &b->walks[spec_index],
+		.meta = split ? &streams[1] : &streams[0],
+		.payload = split ? &streams[0] : NULL,
+		.previous_meta = meta.usable ? &meta.ix : NULL,
+		.previous_payload = payload.usable ? &payload.ix : NULL,
+		.catalog = b->catalog,
+	};
+	memcpy(archive.meta->name, names.meta, sizeof(names.meta));
+	if (archive.payload)
+		memcpy(archive.payload->name, names.payload, sizeof(names.payload));
+	return backup_archive_run(&archive, err);
+}
+
+/* --- blobs --- */
+
+static int read_whole(const char *path, struct wbuf *out, struct err *err)
+{
+	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_sys(err, errno, "%s", path);
+	do {
+		uint8_t *p = wbuf_reserve(out, 1 << 16);
+
+		if (!p)
+			return err_set(err, -out->failed, "%s: %s", path,
+				       out->failed == -E2BIG ? "too large" : "out of memory");
+		n = read(fd, p, 1 << 16);
+		if (n < 0 && errno != EINTR)
+			return err_sys(err, errno, "%s", path);
+		out->size += n > 0 ? (size_t)n : 0;
+	} while (n != 0);
+	return 0;
+}
+
+static int run_blob(struct backup *b, const struct backup_spec *spec, struct backup_stream *s,
+		    struct err *err)
+{
+	/* Room to read up to the limit, and to see that there is more. */
+	AUTO(wbuf) struct wbuf plain = WBUF_INIT((size_t)BLOB_DATA_SIZE_MAX + (1 << 16));
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(BLOB_DATA_SIZE_MAX));
+	int rc = read_whole(spec->path, &plain, err);
+
+	snprintf(s->name, sizeof(s->name), "%s.blob", spec->name);
+	if (rc == 0 && plain.size > BLOB_DATA_SIZE_MAX)
+		rc = err_set(err, E2BIG, "%s: larger than %d MiB", spec->path,
+			     BLOB_DATA_SIZE_MAX >> 20);
+	if (rc == 0)
+		rc = blob_encode(b->codec, plain.data, plain.size, true, &stored, err);
+	if (rc == 0 && b->writer)
+		rc = repo_writer_put_blob(b->writer, s->name, stored.data, stored.size, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", spec->name);
+	digest_ctx_of(b->digest, stored.data, stored.size, &s->csum);
+	s->size = stored.size;
+	atomic_store(&s->stats.bytes, plain.size);
+	atomic_store(&s->stats.new_bytes, plain.size);
+	atomic_store(&s->stats.stored_bytes, stored.size);
+	return 0;
+}
+
+/* --- manifest --- */
+
+static int list_files(const struct backup *b, struct manifest *m,
+		      struct manifest_upload_stats *stats, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < b->stream_count && rc == 0; i++) {
+		const struct backup_stream *s = &b->streams[i];
+
+		rc = manifest_add_file(m, s->name, s->size, &s->csum, CRYPT_MODE_NONE, err);
+		if (s->kind == BACKUP_STREAM_BLOB) {
+			stats->size += s->size;
+			continue;
+		}
+		stats->count += s->stats.new_chunks;
+		stats->size += s->stats.new_bytes;
+		stats->compressed_size += s->stats.stored_bytes;
+		stats->duplicates += s->stats.duplicates;
+	}
+	return rc;
+}
+
+static int encode_manifest(const struct backup *b, const struct manifest *m, struct wbuf *out,
+			   struct err *err)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	int rc = manifest_encode(m, &text, err);
+
+	wbuf_clear(out);
+	return rc < 0 ? rc : blob_encode(b->codec, text.data, text.size, true, out, err);
+}
+
+/* The statistics count every blob that came in, the manifest too, as the client sends it:
+ * without the statistics.  So it is encoded twice. */
+static int finish_snapshot(const struct backup *b, struct err *err)
+{
+	const struct snapshot_name *name = &b->params->name;
+	AUTO(manifest) struct manifest *m =
+		manifest_new(name->group.type, name->group.id, name->time);
+	AUTO(wbuf) struct wbuf blob = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(MANIFEST_SIZE_MAX));
+	struct manifest_upload_stats stats = { 0 };
+	int rc;
+
+	if (!m)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = list_files(b, m, &stats, err);
+	if (rc == 0)
+		rc = encode_manifest(b, m, &blob, err);
+	stats.size += blob.size;
+	if (rc == 0)
+		rc = manifest_set_upload_stats(m, &stats, err);
+	if (rc == 0)
+		rc = encode_manifest(b, m, &blob, err);
+	if (rc == 0 && b->writer)
+		rc = repo_writer_finish(b->writer, blob.data, blob.size, err);
+	return rc;
+}
+
+/* --- the whole --- */
+
+static int run_specs(struct backup *b, struct err *err)
+{
+	struct backup_stream *next = b->streams;
+
+	for (size_t i = 0; i < b->params->spec_count; i++) {
+		const struct backup_spec *spec = &b->params->specs[i];
+		const bool blob = spec->type == BACKUP_SPEC_BLOB;
+		int rc;
+
+		if (is_stopped(b))
+			return err_set(err, ECANCELED, "interrupted");
+		rc = blob ? run_blob(b, spec, next, err) : run_archive(b, i, next, err);
+		if (rc < 0)
+			return rc;
+		next += !blob && b->params->mode != BACKUP_MODE_LEGACY ? 2 : 1;
+	}
+	return b->catalog ? backup_catalog_finish(b->catalog, err) : 0;
+}
+
+static unsigned core_count(void)
+{
+	cpu_set_t set;
+	int n;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 1;
+	n = CPU_COUNT(&set);
+	return n < 1 ? 1 : n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
+}
+
+static int run_session(struct backup *b, struct err *err)
+{
+	unsigned threads = b->params->thread_count ? b->params->thread_count : core_count();
+	int rc = upload_pool_new(&b->pool, threads, BACKUP_BYTES_MAX, err);
+
+	if (rc == 0)
+		rc = open_session(b, err);
+	if (rc == 0)
+		rc = run_specs(b, err);
+	if (rc == 0 && is_stopped(b))
+		rc = -ECANCELED;
+	if (rc == 0)
+		rc = finish_snapshot(b, err);
+	return rc;
+}
+
+/* Threads first, then what they use. */
+static void end_session(struct backup *b)
+{
+	backup_catalog_free(steal(&b->catalog));
+	upload_pool_free(steal(&b->pool));
+	repo_writer_free(steal(&b->writer));
+	repo_reader_free(steal(&b->reader));
+}
+
+int backup_run(struct backup *b, struct err *err)
+{
+	struct timespec begin, end;
+	int rc;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	rc = run_session(b, err);
+	end_session(b);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	b->elapsed_ms = (uint64_t)((end.tv_sec - begin.tv_sec) * 1000 +
+				   (end.tv_nsec - begin.tv_nsec) / 1000000);
+	if (rc == -ECANCELED && is_stopped(b))
+		return err_set(err, ECANCELED, "interrupted");
+	return rc;
+}
+
+static void name_kinds(struct backup *b)
+{
+	const struct backup_params *p = b->params;
+	struct backup_stream *s = b->streams;
+	bool legacy_archive = false;
+
+	for (size_t i = 0; i < p->spec_count; i++) {
+		if (p->specs[i].type == BACKUP_SPEC_BLOB) {
+			s++->kind = BACKUP_STREAM_BLOB;
+		} else if (p->mode == BACKUP_MODE_LEGACY) {
+			s++->kind = BACKUP_STREAM_SINGLE;
+			legacy_archive = true;
+		} else {
+			s++->kind = BACKUP_STREAM_PAYLOAD;
+			s++->kind = BACKUP_STREAM_META;
+		}
+	}
+	if (legacy_archive)
+		s++->kind = BACKUP_STREAM_CATALOG;
+	b->stream_count = (size_t)(s - b->streams);
+}
+
+int backup_new(struct backup **out, const struct backup_params *params, struct err *err)
+{
+	AUTO(backup) struct backup *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return err_set(err, ENOMEM, "out of memory");
+	b->params = params;
+	b->streams = calloc(2 * params->spec_count + 1, sizeof(*b->streams));
+	b->walks = calloc(params->spec_count + 1, sizeof(*b->walks));
+	b->codec = blob_codec_new();
+	b->digest = digest_ctx_new();
+	if (!b->streams || !b->walks || !b->codec || !b->digest)
+		return err_set(err, ENOMEM, "out of memory");
+	name_kinds(b);
+	*out = steal(&b);
+	return 0;
+}
+
+void backup_free(struct backup *b)
+{
+	if (!b)
+		return;
+	end_session(b);
+	manifest_free(b->previous);
+	blob_codec_free(b->codec);
+	digest_ctx_free(b->digest);
+	free(b->streams);
+	free(b->walks);
+	free(b);
+}
+
+void backup_progress(struct backup *b, struct backup_progress *out)
+{
+	*out = (struct backup_progress){ .bytes_expected = atomic_load(&b->bytes_expected) };
+	for (size_t i = 0; i < b->stream_count; i++) {
+		struct upload_stats *s = &b->streams[i].stats;
+
+		out->bytes += atomic_load_explicit(&s->bytes, memory_order_relaxed);
+		out->reused_bytes += atomic_load_explicit(&s->reused_bytes, memory_order_relaxed);
+		out->stored_bytes += atomic_load_explicit(&s->stored_bytes, memory_order_relaxed);
+	}
+	for (size_t i = 0; i < b->params->spec_count; i++) {
+		struct walk_stats *w = &b->walks[i];
+
+		out->entries += atomic_load_explicit(&w->entries, memory_order_relaxed);
+		out->files += atomic_load_explicit(&w->files, memory_order_relaxed);
+		out->skipped += atomic_load_explicit(&w->skipped, memory_order_relaxed);
+	}
+}
+
+size_t backup_stream_count(const struct backup *b)
+{
+	return b->stream_count;
+}
+
+const struct backup_stream *backup_stream(const struct backup *b, size_t i)
+{
+	return &b->streams[i];
+}
+
+enum archive_names backup_names(const struct backup *b)
+{
+	return b->names;
+}
+
+const struct snapshot_name *backup_previous(const struct backup *b)
+{
+	return b->has_previous ? &b->previous_name : NULL;
+}
+
+uint64_t backup_elapsed_ms(const struct backup *b)
+{
+	return b->elapsed_ms;
+}

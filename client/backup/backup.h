@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backup - one backup, from options to the finished snapshot.
+ *
+ * Archives and blobs are taken one after another, in the order given; each archive's streams
+ * run in parallel (upload.h).  Whatever fails, nothing of the snapshot stays; chunks that were
+ * stored in vain are collected later.
+ *
+ * Owner:   free with backup_free(); the parameters and what they point to outlive it.
+ * Threads: backup_run() on one; backup_progress() from any other meanwhile.
+ * Errors:  -ECANCELED: `stop` was set ("interrupted").
+ */
+#ifndef PXARFS_BACKUP_H
+#define PXARFS_BACKUP_H
+
+#include "archive/match.h"
+#include "client/backup/backup_archive.h"
+#include "client/backup/backup_spec.h"
+#include "client/repo/repo.h"
+
+enum {
+	BACKUP_BYTES_MAX = 120 << 20, /* rings and outputs at the largest chunk size */
+	BACKUP_THREADS_MAX = 16,
+};
+
+enum backup_mode {
+	BACKUP_MODE_LEGACY, /* one stream an archive, and a catalog */
+	BACKUP_MODE_DATA, /* two streams, every file read */
+};
+
+enum backup_message {
+	BACKUP_MESSAGE_INFO,
+	BACKUP_MESSAGE_WARNING,
+	BACKUP_MESSAGE_LOST, /* data is missing from the archive */
+};
+
+struct backup_params {
+	struct repo *repo;
+	struct snapshot_name name;
+	const char *owner; /* of a new group */
+	const struct backup_spec *specs; /* checked */
+	size_t spec_count;
+	enum backup_mode mode;
+	bool names_given; /* else `names` is found: previous snapshot's, repository's */
+	enum archive_names names;
+	size_t chunk_size_avg;
+	bool dry_run; /* walk and cut everything, store nothing */
+	unsigned thread_count; /* 0: as many as there are cores */
+
+	/* The walk's (client/fs/walk.h). */
+	const struct match_list *patterns;
+	const char *const *include_devs;
+	size_t include_dev_count;
+	bool all_file_systems;
+	uint64_t entries_max;
+	bool skip_e2big_xattr;
+
+	void (*message)(void *arg, enum backup_message kind, const char *text); /* any thread */
+	void *message_arg;
+	const atomic_bool *stop; /* may be NULL */
+};
+
+struct backup;
+int backup_new(struct backup **out, const struct backup_params *params, struct err *err);
+void backup_free(struct backup *b);
+DEFINE_AUTO_PTR(backup)
+
+int backup_run(struct backup *b, struct err *err);
+
+struct backup_progress {
+	uint64_t bytes; /* of all streams, so far */
+	uint64_t reused_bytes, stored_bytes;
+	uint64_t entries, files, skipped;
+	uint64_t bytes_expected; /* going by the previous snapshot; 0: not known */
+};
+void backup_progress(struct backup *b, struct backup_progress *out);
+
+/* After a successful run: the snapshot's files in the order of the manifest, and the rest. */
+size_t backup_stream_count(const struct backup *b);
+const struct backup_stream *backup_stream(const struct backup *b, size_t i);
+enum archive_names backup_names(const struct backup *b);
+const struct snapshot_name *backup_previous(const struct backup *b); /* NULL: none */
+uint64_t backup_elapsed_ms(const struct backup *b);
+
+#endif
