@@ -5,6 +5,7 @@
 #include "client/cmd/cmd.h"
 
 static const struct cmd *const commands[] = {
+	&cmd_backup,
 	&cmd_ls,
 	&cmd_list,
 	&cmd_key,

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/backup/backup.h"
+#include "client/cmd/cmd.h"
+#include "client/cmd/log.h"
+#include "client/cmd/progress.h"
+#include "archive/chunker.h"
+#include "client/repo/repo_name.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#define DEFAULT_OWNER "root@pam"
+
+struct settings {
+	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
+	uint64_t time, chunk_size_kib, entries_max;
+	struct opt_list excludes, include_devs;
+	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
+};
+
+static void settings_release(struct settings *s)
+{
+	opt_list_release(&s->excludes);
+	opt_list_release(&s->include_devs);
+}
+DEFINE_AUTO_STRUCT(settings)
+
+/* What settings become once they are checked. */
+struct job {
+	struct settings settings;
+	struct backup_params params;
+	struct backup_spec *specs;
+	struct match_list patterns;
+	struct progress *progress;
+};
+
+static void job_release(struct job *j)
+{
+	settings_release(&j->settings);
+	match_list_release(&j->patterns);
+	free(j->specs);
+}
+DEFINE_AUTO_STRUCT(job)
+
+static atomic_bool stop_requested;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&stop_requested, true);
+}
+
+/* The first signal ends the backup cleanly, a second one of the same kind kills.  A signal
+ * that whoever started us has set to be ignored (nohup) stays ignored. */
+static void catch_signals(void)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = SA_RESTART | SA_RESETHAND };
+	struct sigaction old;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
+}
+
+/* --- options --- */
+
+static int parse_settings(const struct cmd *self, struct settings *s, int argc, char **argv,
+			  char ***specs, size_t *count)
+{
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(s->repository),
+		CMD_OPT_NS(s->ns),
+		{ "backup-type", 0, OPT_STRING, &s->type, "TYPE", "host (default), vm or ct" },
+		{ "backup-id", 0, OPT_STRING, &s->id, "ID",
+		  "name of the group (default: this machine's, up to the first dot)" },
+		{ "backup-time", 0, OPT_UINT, &s->time, "SECONDS",
+		  "time of the snapshot, since 1970 (default: now)" },
+		{ "change-detection-mode", 0, OPT_STRING, &s->mode, "MODE",
+		  "data (default): a metadata and a payload stream, every file is read; legacy: "
+		  "one stream and a catalog" },
+		{ "archive-names", 0, OPT_STRING, &s->names, "NAMES",
+		  "how the two streams are named: pbs (root.mpxar, root.ppxar) or design "
+		  "(root.pxar.meta, root.pxar.pld), which the official client cannot open "
+		  "(default: as in the group's last snapshot, else what the repository wants)" },
+		{ "chunk-size", 0, OPT_UINT, &s->chunk_size_kib, "KIB",
+		  "average size of chunks: 64, 128, 256, 512, 1024, 2048 or 4096 (default)" },
+		{ "exclude", 0, OPT_LIST, &s->excludes, "PATTERN",
+		  "leave out what matches; '!' before it takes it in again; may be repeated, the "
+		  "last match decides" },
+		{ "include-dev", 0, OPT_LIST, &s->include_devs, "PATH",
+		  "also enter mount points of the file system that PATH is on; may be repeated" },
+		{ "all-file-systems", 0, OPT_FLAG, &s->all_file_systems, NULL,
+		  "enter every mount point but virtual file systems" },
+		{ "skip-lost-and-found", 0, OPT_FLAG, &s->skip_lost_and_found, NULL,
+		  "leave out everything called lost+found" },
+		{ "entries-max", 0, OPT_UINT, &s->entries_max, "COUNT",
+		  "give up when the folders on one path hold more entries (default: 1048576)" },
+		{ "skip-e2big-xattr", 0, OPT_FLAG, &s->skip_e2big_xattr, NULL,
+		  "leave out extended attributes that the file system says are too large" },
+		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
+		  "read everything, store nothing, say what would be stored" },
+		CMD_OPT_OUTPUT_FORMAT(s->output_format),
+		{ 0 },
+	};
+
+	return opts_parse(self, table, argc, argv, 1, SIZE_MAX, specs, count);
+}
+
+static bool is_chunk_size(uint64_t kib)
+{
+	return kib >= CHUNKER_AVG_SIZE_MIN >> 10 && kib <= CHUNKER_AVG_SIZE_MAX >> 10 &&
+	       (kib & (kib - 1)) == 0;
+}
+
+/* The choices among words; -1, or an exit status. */
+static int take_words(const struct cmd *self, struct job *j)
+{
+	const struct settings *s = &j->settings;
+	struct backup_params *p = &j->params;
+
+	if (strcmp(s->mode, "legacy") == 0)
+		p->mode = BACKUP_MODE_LEGACY;
+	else if (strcmp(s->mode, "data") == 0)
+		p->mode = BACKUP_MODE_DATA;
+	else if (strcmp(s->mode, "metadata") == 0)
+		return opts_usage(self, "--change-detection-mode metadata is not supported yet: "
+				  "use data");
+	else
+		return opts_usage(self, "--change-detection-mode is legacy or data, not '%s'",
+				  s->mode);
+	if (s->names && strcmp(s->names, "pbs") != 0 && strcmp(s->names, "design") != 0)
+		return opts_usage(self, "--archive-names is pbs or design, not '%s'", s->names);
+	p->names_given = s->names != NULL;
+	p->names = s->names && strcmp(s->names, "pbs") == 0 ? ARCHIVE_NAMES_PBS :
+							       ARCHIVE_NAMES_DESIGN;
+	if (!is_chunk_size(s->chunk_size_kib))
+		return opts_usage(self, "--chunk-size is 64, 128, 256, 512, 1024, 2048 or 4096");
+	if (s->all_file_systems && s->include_devs.count)
+		return opts_usage(self, "--all-file-systems and --include-dev exclude each other");
+	if (!cmd_output_json(s->output_format, &j->settings.json))
+		return opts_usage(self, "--output-format is text or json");
+	return -1;
+}
+
+static int take_patterns(const struct cmd *self, struct job *j)
+{
+	struct err err = ERR_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; i < j->settings.excludes.count && rc == 0; i++)
+		rc = match_list_add(&j->patterns, j->settings.excludes.items[i], &err);
+	if (rc == 0 && j->settings.skip_lost_and_found)
+		rc = match_list_add(&j->patterns, "lost+found", &err);
+	return rc < 0 ? opts_usage(self, "--exclude: %s", err_text(&err, rc)) : -1;
+}
+
+/* The name of the new snapshot. */
+static int take_name(const struct cmd *self, struct job *j)
+{
+	const struct settings *s = &j->settings;
+	struct snapshot_name *name = &j->params.name;
+	char group[SNAPSHOT_ID_SIZE_MAX + 16], text[SNAPSHOT_TIME_TEXT_SIZE];
+	struct err err = ERR_INIT;
+	struct utsname host;
+	int rc;
+
+	if (uname(&host) < 0)
+		host.nodename[0] = '\0';
+	host.nodename[strcspn(host.nodename, ".")] = '\0';
+	snprintf(group, sizeof(group), "%s/%s", s->type, s->id ? s->id : host.nodename);
+	rc = snapshot_group_parse(group, s->ns, &name->group, &err);
+	if (rc < 0)
+		return opts_usage(self, "%s", err_text(&err, rc));
+	name->time = s->time ? (int64_t)s->time : (int64_t)time(NULL);
+	if (s->time > INT64_MAX || snapshot_time_format(name->time, text) < 0)
+		return opts_usage(self, "--backup-time: not a time of this era");
+	return -1;
+}
+
+static int take_specs(const struct cmd *self, struct job *j, char **texts, size_t count)
+{
+	struct err err = ERR_INIT;
+
+	j->specs = calloc(count, sizeof(*j->specs));
+	if (!j->specs) {
+		log_error("out of memory");
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (backup_spec_parse(texts[i], &j->specs[i], &err) < 0)
+			return opts_usage(self, "%s", err.text);
+	j->params.specs = j->specs;
+	j->params.spec_count = count;
+	return -1;
+}
+
+static void on_message(void *arg, enum backup_message kind, const char *text)
+{
+	struct job *j = arg;
+
+	progress_message(j->progress,
+			 kind == BACKUP_MESSAGE_INFO ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, text);
+}
+
+static void on_repo_warning(void *arg, const char *text)
+{
+	on_message(arg, BACKUP_MESSAGE_WARNING, text);
+}
+
+static void take_rest(struct job *j)
+{
+	const struct settings *s = &j->settings;
+	struct backup_params *p = &j->params;
+
+	p->owner = DEFAULT_OWNER;
+	p->chunk_size_avg = (size_t)s->chunk_size_kib << 10;
+	p->dry_run = s->dry_run;
+	p->patterns = &j->patterns;
+	p->include_devs = s->include_devs.items;
+	p->include_dev_count = s->include_devs.count;
+	p->all_file_systems = s->all_file_systems;
+	p->entries_max = s->entries_max;
+	p->skip_e2big_xattr = s->skip_e2big_xattr;
+	p->message = on_message;
+	p->message_arg = j;
+	p->stop = &stop_requested;
+}
+
+/* -1 to go on, or an exit status. */
+static int job_init(const struct cmd *self, struct job *j, int argc, char **argv)
+{
+	char **texts;
+	size_t count;
+	int status;
+
+	j->settings = (struct settings){ .ns = "",
+					 .type = "host",
+					 .mode = "data",
+					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
+					 .entries_max = WALK_ENTRIES_MAX_DEFAULT };
+	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);
+	if (status < 0)
+		status = take_words(self, j);
+	if (status < 0)
+		status = take_patterns(self, j);
+	if (status < 0)
+		status = take_name(self, j);
+	if (status < 0)
+		status = take_specs(self, j, texts, count);
+	take_rest(j);
+	return status;
+}
+
+/* --- summary --- */
+
+/* "5.123 GiB (1400)": bytes in so many chunks. */
+static void format_part(uint64_t bytes, uint64_t chunks, char *out, size_t size)
+{
+	char text[32];
+
+	cmd_format_size(bytes, text, sizeof(text));
+	snprintf(out, size, "%s (%" PRIu64 ")", text, chunks);
+}
+
+static void print_stream(const struct backup_stream *s, int name_width)
+{
+	char bytes[32], new[64] = "", reused[64] = "", stored[32];
+
+	cmd_format_size(s->stats.bytes, bytes, sizeof(bytes));
+	cmd_format_size(s->stats.stored_bytes, stored, sizeof(stored));
+	if (s->kind == BACKUP_STREAM_BLOB) {
+		printf("%-*s  %11s  %7s  %-20s  %-20s  %11s\n", name_width, s->name, bytes, "", "",
+		       "", stored);
+		return;
+	}
+	format_part(s->stats.new_bytes, s->stats.new_chunks, new, sizeof(new));
+	format_part(s->stats.reused_bytes, s->stats.reused_chunks, reused, sizeof(reused));
+	printf("%-*s  %11s  %7" PRIu64 "  %-20s  %-20s  %11s  %6.1f s\n", name_width, s->name,
+	       bytes, s->stats.chunks, new, reused, stored, (double)s->stats.elapsed_ms / 1000);
+}
+
+static void print_text(const struct job *j, struct backup *b, const char *snapshot)
+{
+	struct backup_progress end;
+	int width = 4;
+
+	for (size_t i = 0; i < backup_stream_count(b); i++) {
+		int n = (int)strlen(backup_stream(b, i)->name);
+
+		width = n > width ? n : width;
+	}
+	backup_progress(b, &end);
+	printf("%s%s\n", j->settings.dry_run ? "Dry run, nothing was stored: " : "Snapshot ",
+	       snapshot);
+	printf("%-*s  %11s  %7s  %-20s  %-20s  %11s  %8s\n", width, "FILE", "BYTES", "CHUNKS",
+	       "NEW (CHUNKS)", "REUSED (CHUNKS)", "COMPRESSED", "TIME");
+	for (size_t i = 0; i < backup_stream_count(b); i++)
+		print_stream(backup_stream(b, i), width);
+	printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
+	if (end.skipped)
+		printf(", %" PRIu64 " SKIPPED", end.skipped);
+	printf("; %.1f s\n", (double)backup_elapsed_ms(b) / 1000);
+}
+
+static json_t *stream_json(const struct backup_stream *s)
+{
+	static const char *const kinds[] = { "archive", "metadata", "payload", "catalog", "blob" };
+	const struct upload_stats *st = &s->stats;
+
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "filename", s->name, "kind", kinds[s->kind],
+			 "bytes", (json_int_t)st->bytes, "chunks", (json_int_t)st->chunks,
+			 "new-bytes", (json_int_t)st->new_bytes,
+			 "new-chunks", (json_int_t)st->new_chunks,
+			 "reused-bytes", (json_int_t)st->reused_bytes,
+			 "reused-chunks", (json_int_t)st->reused_chunks,
+			 "compressed-bytes", (json_int_t)st->stored_bytes,
+			 "duplicate-chunks", (json_int_t)st->duplicates,
+			 "elapsed-ms", (json_int_t)st->elapsed_ms);
+}
+
+static int print_json(const struct job *j, struct backup *b, const char *snapshot)
+{
+	const struct snapshot_name *name = &j->params.name;
+	struct backup_progress end;
+	json_t *root, *streams = json_array();
+	int rc;
+
+	for (size_t i = 0; i < backup_stream_count(b); i++)
+		json_array_append_new(streams, stream_json(backup_stream(b, i)));
+	backup_progress(b, &end);
+	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:o, s:I, s:I, s:I, s:I}",
+			 "snapshot", snapshot, "ns", name->group.ns,
+			 "backup-type", name->group.type, "backup-id", name->group.id,
+			 "backup-time", (json_int_t)name->time, "dry-run", j->settings.dry_run,
+			 "files", streams, "entries", (json_int_t)end.entries,
+			 "regular-files", (json_int_t)end.files,
+			 "skipped", (json_int_t)end.skipped,
+			 "elapsed-ms", (json_int_t)backup_elapsed_ms(b));
+	rc = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
+	putchar('\n');
+	json_decref(root);
+	return rc;
+}
+
+static void print_summary(const struct job *j, struct backup *b)
+{
+	char snapshot[SNAPSHOT_PATH_SIZE];
+
+	snapshot_path(&j->params.name, snapshot, sizeof(snapshot));
+	if (!j->settings.json)
+		print_text(j, b, snapshot);
+	else if (print_json(j, b, snapshot) < 0)
+		log_error("standard output: cannot write the summary");
+}
+
+/* --- the command --- */
+
+static void tell_names(const struct backup *b)
+{
+	for (size_t i = 0; i < backup_stream_count(b); i++) {
+		const struct backup_stream *s = backup_stream(b, i);
+
+		if (s->kind != BACKUP_STREAM_PAYLOAD || backup_names(b) != ARCHIVE_NAMES_DESIGN)
+			continue;
+		log_info("the official client cannot open archives under these names (%s); "
+			 "--archive-names pbs makes ones that it can", s->name);
+		return;
+	}
+}
+
+static int fail(const struct err *err, int rc)
+{
+	log_error("%s", err_text(err, rc));
+	return EXIT_FAILED;
+}
+
+static int run_job(struct job *j)
+{
+	AUTO(repo) struct repo *repo = NULL;
+	AUTO(backup) struct backup *b = NULL;
+	struct backup_progress end;
+	struct err err = ERR_INIT;
+	int rc = backup_spec_check(j->specs, j->params.spec_count, &err);
+
+	if (rc == 0)
+		rc = repo_open(j->settings.repository, &repo, &err);
+	if (rc < 0)
+		return fail(&err, rc);
+	repo->warning = on_repo_warning;
+	repo->warning_arg = j;
+	j->params.repo = repo;
+	rc = backup_new(&b, &j->params, &err);
+	if (rc < 0)
+		return fail(&err, rc);
+	catch_signals();
+	j->progress = progress_start(b);
+	rc = backup_run(b, &err);
+	progress_stop(steal(&j->progress));
+	if (rc < 0)
+		return fail(&err, rc);
+	print_summary(j, b);
+	tell_names(b);
+	backup_progress(b, &end);
+	return end.skipped ? EXIT_INCOMPLETE : EXIT_DONE;
+}
+
+static int run(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(job) struct job j = { 0 };
+	int status = job_init(self, &j, argc, argv);
+
+	return status < 0 ? run_job(&j) : status;
+}
+
+const struct cmd cmd_backup = {
+	.name = "backup",
+	.synopsis = "NAME.pxar:FOLDER|NAME.conf:FILE|NAME.log:FILE...",
+	.summary = "Make a snapshot of folders and files",
+	.description = "A folder becomes an archive NAME.pxar, a file a blob.  What the group's last\n"
+		       "snapshot holds already is not stored again.  A missing namespace is made,\n"
+		       "but not in the datastore of a server: there it must exist.",
+	.run = run,
+};
