@@ -107,6 +107,7 @@ static void stop_on_signals(void)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error to clean up after */
 }
 
 static void on_warning(void *arg, bool lost, const char *message)

@@ -25,7 +25,7 @@ static int open_quietly(int dir_fd, const char *name, int flags)
 
 int source_open(int dir_fd, const char *name, bool is_directory, const atomic_bool *stop)
 {
-	const struct timespec pause = { .tv_nsec = LEASE_POLL_MS * 1000000 };
+	const struct timespec pause = { .tv_nsec = LEASE_POLL_MS * 1000000L };
 	int flags = O_NOFOLLOW | (is_directory ? O_DIRECTORY : 0);
 	int fd = open_quietly(dir_fd, name, flags);
 

@@ -353,7 +353,8 @@ static int add_exclude_file(struct walk *w)
 	if (rc == 0)
 		return 0;
 	if (rc > 0)
-		rc = match_list_add_file(&w->patterns, levels_path(&w->levels) + (dir->path_size > 0),
+		rc = match_list_add_file(&w->patterns,
+					 levels_path(&w->levels) + (dir->path_size > 0),
 					 w->exclude_text.data, w->exclude_text.size, &bad,
 					 &w->why);
 	if (rc == -ENOMEM)

@@ -23,7 +23,8 @@
 
 enum { WALK_ENTRIES_MAX_DEFAULT = 1048576 };
 
-/* What an older kind of catalog wants to know as entries go by; all may be NULL. */
+/* What an older kind of catalog wants to know as entries go by; all may be NULL.  The root is
+ * not among them. */
 struct walk_observer {
 	int (*dir_begin)(void *arg, const char *name, struct err *err);
 	int (*dir_end)(void *arg, struct err *err);
@@ -47,7 +48,9 @@ struct walk_params {
 	struct encoder_params encoder; /* sinks; prelude is filled in by the walk */
 	struct walk_observer observer;
 
-	/* A person should know: "PATH: why"; `lost` when data is missing from the archive. */
+	/* A person should know: "PATH: why"; `lost` when the archive lacks what it should hold
+	 * (an unreadable file), not for what is left out by rule (a mount point) or chance (a
+	 * file that vanished).  PATH is raw bytes. */
 	void (*warn)(void *arg, bool lost, const char *message);
 	void *warn_arg;
 
@@ -56,10 +59,12 @@ struct walk_params {
 
 struct walk_stats {
 	atomic_uint_fast64_t entries, files, bytes; /* archived so far */
-	atomic_uint_fast64_t skipped; /* left out against the user's wish: exit status 3 */
+	atomic_uint_fast64_t skipped; /* lost, in whole or in part: exit status 3 */
 };
 
-/* Encode the whole tree, from the first item to the last marker. */
+/* Encode the whole tree, from the first item to the last marker.  -EINVAL: the root cannot be
+ * archived; -E2BIG: over entries_max or a bound of attributes; -ECANCELED: stopped; what the
+ * sinks returned; any other error of the file system, with the path. */
 int walk_encode(const struct walk_params *params, struct walk_stats *stats, struct err *err);
 
 #endif
