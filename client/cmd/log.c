@@ -2,13 +2,17 @@
 #include "client/cmd/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum { LINE_SIZE_MAX = 4096 };
+
+static bool to_syslog;
 
 static enum log_level level_from_environment(void)
 {
@@ -34,6 +38,19 @@ static const char *journal_prefix(enum log_level level)
 	return getenv("JOURNAL_STREAM") && !isatty(STDERR_FILENO) ? prefixes[level] : "";
 }
 
+static int syslog_priority(enum log_level level)
+{
+	static const int priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+	return priorities[level];
+}
+
+void log_to_syslog(void)
+{
+	openlog("pxarfs", LOG_PID | LOG_CONS, LOG_DAEMON);
+	to_syslog = true;
+}
+
 __attribute__((format(printf, 3, 0))) static void
 log_line(enum log_level level, const char *label, const char *format, va_list ap)
 {
@@ -43,9 +60,14 @@ log_line(enum log_level level, const char *label, const char *format, va_list ap
 
 	if (level > level_from_environment())
 		return;
-	n = snprintf(line, sizeof(line), "%spxarfs: %s", journal_prefix(level), label);
+	n = to_syslog ? snprintf(line, sizeof(line), "%s", label) :
+			snprintf(line, sizeof(line), "%spxarfs: %s", journal_prefix(level), label);
 	used = (size_t)n;
 	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
+	if (to_syslog) {
+		syslog(syslog_priority(level), "%s", line);
+		return;
+	}
 	used = strlen(line);
 	line[used++] = '\n';
 	/* One write, so that lines of several threads do not mix.  Nobody is left to tell when

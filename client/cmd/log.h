@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log - messages for a person, on standard error (or the journal's priority prefixes).
+ * log - messages for a person, on standard error (or the journal's priority prefixes), or to
+ * syslog for a program that has no standard error any more.
  *
  * Level: $PXARFS_LOG, else $PBS_LOG: error, warn, info (default), debug.
  * Threads: any number; a message is one write.
@@ -14,5 +15,8 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* From now on to syslog, as "pxarfs[PID]".  Before other threads start to log. */
+void log_to_syslog(void);
 
 #endif
