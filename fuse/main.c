@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main - picks the sub-command; a command of another folder is added to the table here.
+ * main - picks the sub-command, or is mount.pxarfs by name; a command of another folder is
+ * added to the table here.
  */
 #include "client/cmd/cmd.h"
+#include "fuse/cmd_mount.h"
+
+#include <string.h>
 
 static const struct cmd *const commands[] = {
 	&cmd_backup,
+	&cmd_mount,
 	&cmd_ls,
 	&cmd_list,
 	&cmd_key,
@@ -15,5 +20,9 @@ static const struct cmd *const commands[] = {
 
 int main(int argc, char **argv)
 {
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+
+	if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "mount.pxarfs") == 0)
+		return cmd_mount_helper(argc, argv);
 	return cmd_main(commands, argc, argv);
 }

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/cmd_mount.h"
+
+#include "client/cmd/cmd.h"
+#include "client/cmd/log.h"
+#include "fuse/mount_source.h"
+#include "fuse/serve.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum { READY_FD_NONE = -1 };
+
+/* --- the process that stays --- */
+
+/* Standard input, output and error must not keep a terminal, or a pipe's reader waiting. */
+static int let_go(struct err *err)
+{
+	AUTO(fd) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || chdir("/") < 0)
+		return err_sys(err, errno, "/dev/null");
+	fflush(NULL);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (dup2(null, fd) < 0)
+			return err_sys(err, errno, "dup2");
+	return 0;
+}
+
+/* Ready: from here on nobody listens; say so to who waits. */
+static void on_ready(void *arg)
+{
+	int *ready_fd = arg;
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (*ready_fd == READY_FD_NONE)
+		return;
+	log_to_syslog();
+	rc = let_go(&err);
+	if (rc < 0)
+		log_warn("%s", err_text(&err, rc));
+	if (write(*ready_fd, "", 1) < 0)
+		log_warn("nobody waits for the mount");
+	close(*ready_fd);
+	*ready_fd = READY_FD_NONE;
+}
+
+static int serve_here(struct serve_params *params, int ready_fd)
+{
+	struct err err = ERR_INIT;
+	int rc;
+
+	params->ready = on_ready;
+	params->arg = &ready_fd;
+	rc = serve(params, &err);
+	if (rc < 0)
+		log_error("%s", err_text(&err, rc));
+	return rc < 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* The child of the child serves; its parent goes away, so that it is nobody's. */
+static int fork_server(struct serve_params *params, int ready_fd)
+{
+	pid_t pid;
+
+	setsid();
+	pid = fork();
+	if (pid != 0)
+		_exit(pid < 0 ? EXIT_FAILED : EXIT_DONE);
+	return serve_here(params, ready_fd);
+}
+
+/* Serve in the background; returns, in the process that was called, when it is ready, and in
+ * the one that serves at its end. */
+static int serve_behind(struct serve_params *params)
+{
+	int fds[2];
+	ssize_t n;
+	char byte;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0) {
+		log_error("pipe: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		return fork_server(params, fds[1]);
+	}
+	close(fds[1]);
+	if (pid < 0)
+		log_error("fork: %s", strerror(errno));
+	else
+		waitpid(pid, NULL, 0);
+	do
+		n = read(fds[0], &byte, 1);
+	while (n < 0 && errno == EINTR);
+	close(fds[0]);
+	/* Nothing: it ended, and said why. */
+	return n == 1 ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* --- arguments --- */
+
+/* What a mount is made of, with the memory that its parameters point to. */
+struct arguments {
+	struct serve_params params;
+	struct mount_source source;
+	char mount_point[PATH_MAX];
+	char file[2 * PATH_MAX];
+	bool foreground, fake;
+};
+
+static int find_mount_point(struct arguments *a, const char *text, struct err *err)
+{
+	struct stat st;
+
+	if (!realpath(text, a->mount_point) || stat(a->mount_point, &st) < 0)
+		return err_sys(err, errno, "%s", text);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, ENOTDIR, "%s: not a directory", text);
+	a->params.mount_point = a->mount_point;
+	return 0;
+}
+
+/* An absolute path to the file under the name it was given: its other half has that name. */
+static int find_file(struct arguments *a, const char *text, struct err *err)
+{
+	char folder[PATH_MAX] = "";
+
+	if (text[0] != '/' && !getcwd(folder, sizeof(folder)))
+		return err_sys(err, errno, "current directory");
+	if ((size_t)snprintf(a->file, sizeof(a->file), "%s%s%s", folder, folder[0] ? "/" : "",
+			     text) >= sizeof(a->file))
+		return err_set(err, ENAMETOOLONG, "%s: too long", text);
+	a->params.file = a->file;
+	return 0;
+}
+
+/* One word that is a file or REPOSITORY::SNAPSHOT/ARCHIVE. */
+static int find_source(struct arguments *a, const char *text, struct err *err)
+{
+	int rc;
+
+	if (!mount_source_is(text) || access(text, F_OK) == 0)
+		return find_file(a, text, err);
+	rc = mount_source_parse(text, &a->source, err);
+	if (rc < 0)
+		return rc;
+	a->params.repository = a->source.repository;
+	a->params.ns = a->source.ns;
+	a->params.snapshot = a->source.snapshot;
+	a->params.archive = a->source.archive;
+	return 0;
+}
+
+static int run_mount(struct arguments *a)
+{
+	if (a->fake)
+		return EXIT_DONE;
+	return a->foreground ? serve_here(&a->params, READY_FD_NONE) : serve_behind(&a->params);
+}
+
+static int parse_options(struct arguments *a, const struct opt_list *list, struct err *err)
+{
+	mount_opts_init(&a->params.opts, geteuid() == 0);
+	for (size_t i = 0; i < list->count; i++) {
+		int rc = mount_opts_parse(&a->params.opts, list->items[i], err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void opt_list_cleanup(struct opt_list *l)
+{
+	opt_list_release(l);
+}
+
+static int run(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(opt_list) struct opt_list options = { 0 };
+	struct arguments a = { 0 };
+	struct err err = ERR_INIT;
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(a.params.repository),
+		CMD_OPT_NS(a.params.ns),
+		{ "options", 'o', OPT_LIST, &options, "OPTION[,...]",
+		  "mount options, see mount.pxarfs(8)" },
+		{ "foreground", 'f', OPT_FLAG, &a.foreground, NULL,
+		  "stay in the foreground, log to standard error" },
+		{ 0 },
+	};
+	char **args;
+	size_t count;
+	int rc, status = opts_parse(self, table, argc, argv, 2, 3, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (parse_options(&a, &options, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	if (count == 2) {
+		rc = find_source(&a, args[0], &err);
+	} else {
+		a.params.snapshot = args[0];
+		a.params.archive = args[1];
+		rc = 0;
+	}
+	if (rc == 0)
+		rc = find_mount_point(&a, args[count - 1], &err);
+	if (rc < 0) {
+		log_error("%s", err_text(&err, rc));
+		return EXIT_FAILED;
+	}
+	return run_mount(&a);
+}
+
+const struct cmd cmd_mount = {
+	.name = "mount",
+	.synopsis = "SNAPSHOT ARCHIVE MOUNTPOINT | FILE MOUNTPOINT | SOURCE MOUNTPOINT",
+	.summary = "Show an archive of a snapshot, or an archive file, as a file system",
+	.description =
+		"SNAPSHOT is TYPE/ID/TIME, TYPE/ID/latest or TYPE/ID; ARCHIVE is NAME.pxar.\n"
+		"FILE is a .pxar, or a .mpxar with its .ppxar beside it.\n"
+		"SOURCE is REPOSITORY::[ns/NAMESPACE/]TYPE/ID/TIME/ARCHIVE, as in fstab.\n"
+		"Nothing is read before it is asked for.  Unmount with umount(8).",
+	.run = run,
+};
+
+/* --- mount(8) --- */
+
+static int helper_usage(const char *message, const char *word)
+{
+	fprintf(stderr, "mount.pxarfs: %s%s\n"
+			"usage: mount.pxarfs SOURCE MOUNTPOINT [-sfnv] [-o OPTION[,...]]\n",
+		message, word);
+	return EXIT_FAILED; /* mount(8): incorrect invocation */
+}
+
+/* mount(8) puts the options behind the arguments or before them; -s, -n, -v, -N and -t do not
+ * concern us. */
+static int parse_helper(struct arguments *a, int argc, char **argv, struct opt_list *options)
+{
+	int letter;
+
+	opterr = 0;
+	while ((letter = getopt(argc, argv, "sfnvN:t:o:")) != -1) {
+		if (letter == '?')
+			return helper_usage("bad option ", argv[optind - 1]);
+		a->fake |= letter == 'f';
+		if (letter == 'o') {
+			options->items[options->count++] = optarg;
+		}
+	}
+	return argc - optind == 2 ? 0 : helper_usage("expected a source and a mount point", "");
+}
+
+int cmd_mount_helper(int argc, char **argv)
+{
+	AUTO(opt_list) struct opt_list options = { 0 };
+	struct arguments a = { 0 };
+	struct err err = ERR_INIT;
+	int rc;
+
+	options.items = calloc((size_t)argc + 1, sizeof(*options.items));
+	if (!options.items)
+		return EXIT_FAILED;
+	rc = parse_helper(&a, argc, argv, &options);
+	if (rc != 0)
+		return rc;
+	rc = parse_options(&a, &options, &err);
+	if (rc == 0)
+		rc = find_source(&a, argv[optind], &err);
+	if (rc == 0)
+		rc = find_mount_point(&a, argv[optind + 1], &err);
+	if (rc < 0) {
+		fprintf(stderr, "mount.pxarfs: %s\n", err_text(&err, rc));
+		return EXIT_FAILED;
+	}
+	return run_mount(&a);
+}

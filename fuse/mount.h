@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mount - what one mount consists of, for the operations.
+ *
+ * Owner:   made by cmd_mount, which outlives every request; the pointers are borrowed.
+ * Threads: set up before the loop starts; afterwards fields change only where they say so.
+ */
+#ifndef PXARFS_MOUNT_H
+#define PXARFS_MOUNT_H
+
+#include "client/read/archive_open.h"
+#include "fuse/dir_cache.h"
+#include "fuse/nlink.h"
+#include "fuse/plus.h"
+#include "fuse/request.h"
+
+#include <semaphore.h>
+#include <stdatomic.h>
+
+enum {
+	MOUNT_PROVEN_BITS = 13, /* files whose payload header is known to be right: 64 KiB */
+};
+
+enum mount_count {
+	MOUNT_LOOKUP,
+	MOUNT_GETATTR,
+	MOUNT_READDIR,
+	MOUNT_READDIRPLUS,
+	MOUNT_READ,
+	MOUNT_READ_BYTES,
+	MOUNT_READLINK,
+	MOUNT_XATTR,
+	MOUNT_IOCTL,
+	MOUNT_STATFS,
+	MOUNT_OPEN,
+	MOUNT_OPENDIR,
+	MOUNT_COUNTERS
+};
+
+struct mount {
+	struct archive *archive;
+	struct requests *requests;
+	struct dir_cache *folders;
+	struct nlink *nlink;
+	struct plus plus; /* atomic */
+
+	/* What the kernel can do; set by the init operation, before any other. */
+	bool can_skip_open, can_skip_opendir;
+	sem_t ready; /* posted by the init operation */
+
+	/* ENTRY offsets of files whose payload header was found right: a read deep in a file
+	 * need not fetch the header's chunk again.  A slot is overwritten by the next file
+	 * that hashes there. */
+	atomic_uint_least64_t proven[1 << MOUNT_PROVEN_BITS];
+
+	atomic_uint_least64_t counters[MOUNT_COUNTERS];
+};
+
+static inline void mount_count(struct mount *m, enum mount_count what, uint64_t n)
+{
+	atomic_fetch_add_explicit(&m->counters[what], n, memory_order_relaxed);
+}
+
+static inline atomic_uint_least64_t *mount_proven_slot(struct mount *m, uint64_t entry_offset)
+{
+	return &m->proven[entry_offset * UINT64_C(0x9e3779b97f4a7c15) >>
+			  (64 - MOUNT_PROVEN_BITS)];
+}
+
+static inline bool mount_is_proven(struct mount *m, uint64_t entry_offset)
+{
+	return atomic_load_explicit(mount_proven_slot(m, entry_offset), memory_order_relaxed) ==
+	       entry_offset;
+}
+
+static inline void mount_set_proven(struct mount *m, uint64_t entry_offset)
+{
+	atomic_store_explicit(mount_proven_slot(m, entry_offset), entry_offset,
+			      memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/nlink.h"
+
+#include "archive/links.h"
+#include "client/cmd/log.h"
+#include "fuse/session.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+
+#define SAFE_NAMES 2 /* more than one: look at the inode number */
+#define UNSURE_SECONDS 1.0
+
+enum state { IDLE, COUNTING, LATE, KNOWN, NEVER };
+
+struct nlink {
+	struct archive *archive;
+	struct links links; /* constant once KNOWN */
+
+	/* Rises only.  Read without the lock; written under it, with release. */
+	_Atomic enum state state;
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t counted; /* the state became KNOWN or NEVER */
+	struct fetch_wait *waiting;
+	pthread_t counter, waker;
+	bool has_counter, has_waker;
+};
+
+struct nlink *nlink_new(struct archive *archive)
+{
+	struct nlink *n = calloc(1, sizeof(*n));
+	pthread_condattr_t attr;
+
+	if (!n)
+		return NULL;
+	n->archive = archive;
+	links_init(&n->links);
+	pthread_mutex_init(&n->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&n->counted, &attr);
+	pthread_condattr_destroy(&attr);
+	return n;
+}
+
+void nlink_free(struct nlink *n)
+{
+	if (!n)
+		return;
+	if (n->has_waker)
+		pthread_join(n->waker, NULL);
+	if (n->has_counter)
+		pthread_join(n->counter, NULL);
+	links_release(&n->links);
+	pthread_cond_destroy(&n->counted);
+	pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
+/* --- counting --- */
+
+static int count(struct nlink *n, struct err *err)
+{
+	struct stream *meta = archive_meta(n->archive);
+	const struct tree *tree;
+	int rc = archive_tree(n->archive, &tree, err);
+
+	if (rc < 0)
+		return rc;
+	if (tree->version == PXAR_VERSION_1 && stream_size(meta) > NLINK_SINGLE_STREAM_SIZE_MAX)
+		return err_set(err, E2BIG, "a single stream of this size is not read for it");
+	return links_read(&n->links, tree, stream_read_at(meta), err);
+}
+
+static void *counter(void *arg)
+{
+	struct nlink *n = arg;
+	struct err err = ERR_INIT;
+	int rc = count(n, &err);
+
+	if (rc == -E2BIG)
+		log_debug("%s: hard links are not counted: %s", archive_display_name(n->archive),
+			  err_text(&err, rc));
+	else if (rc < 0 && rc != -ECANCELED)
+		log_warn("%s: cannot count hard links: %s", archive_display_name(n->archive),
+			 err_text(&err, rc));
+	pthread_mutex_lock(&n->lock);
+	atomic_store_explicit(&n->state, rc < 0 ? NEVER : KNOWN, memory_order_release);
+	pthread_cond_broadcast(&n->counted);
+	pthread_mutex_unlock(&n->lock);
+	return NULL;
+}
+
+static struct timespec patience_end(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += NLINK_PATIENCE_MS * 1000000L;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+static void wake_all(struct fetch_wait *wait)
+{
+	const struct err none = ERR_INIT;
+
+	for (struct fetch_wait *next; wait; wait = next) {
+		next = wait->next; /* done() may free it */
+		wait->done(wait->arg, NULL, 0, &none);
+	}
+}
+
+/* Lets those go on who wait: when it is known, or has taken too long. */
+static void *waker(void *arg)
+{
+	struct nlink *n = arg;
+	struct timespec until = patience_end();
+	struct fetch_wait *waiting;
+
+	pthread_mutex_lock(&n->lock);
+	while (n->state == COUNTING)
+		if (pthread_cond_timedwait(&n->counted, &n->lock, &until) == ETIMEDOUT &&
+		    n->state == COUNTING)
+			atomic_store_explicit(&n->state, LATE, memory_order_release);
+	waiting = n->waiting;
+	n->waiting = NULL;
+	pthread_mutex_unlock(&n->lock);
+	wake_all(waiting);
+	return NULL;
+}
+
+void nlink_start(struct nlink *n)
+{
+	if (atomic_load_explicit(&n->state, memory_order_acquire) != IDLE)
+		return;
+	pthread_mutex_lock(&n->lock);
+	if (n->state == IDLE) {
+		n->state = COUNTING;
+		n->has_waker = pthread_create(&n->waker, NULL, waker, n) == 0;
+		n->has_counter = n->has_waker &&
+				 pthread_create(&n->counter, NULL, counter, n) == 0;
+		if (!n->has_counter) {
+			n->state = NEVER;
+			pthread_cond_broadcast(&n->counted);
+		}
+	}
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* --- asking --- */
+
+struct nlink_answer nlink_get(struct nlink *n, uint64_t entry_offset)
+{
+	switch (atomic_load_explicit(&n->state, memory_order_acquire)) {
+	case KNOWN:
+		return (struct nlink_answer){ .names = links_names(&n->links, entry_offset),
+					      .timeout = SESSION_ENDLESS };
+	case NEVER:
+		return (struct nlink_answer){ .names = SAFE_NAMES, .timeout = SESSION_ENDLESS };
+	case COUNTING:
+		return (struct nlink_answer){ .names = SAFE_NAMES,
+					      .timeout = UNSURE_SECONDS,
+					      .wait = true };
+	default:
+		return (struct nlink_answer){ .names = SAFE_NAMES, .timeout = UNSURE_SECONDS };
+	}
+}
+
+void nlink_wait(struct nlink *n, struct fetch_wait *wait)
+{
+	const struct err none = ERR_INIT;
+	bool waits;
+
+	pthread_mutex_lock(&n->lock);
+	waits = n->state == COUNTING;
+	if (waits) {
+		wait->next = n->waiting;
+		n->waiting = wait;
+	}
+	pthread_mutex_unlock(&n->lock);
+	if (!waits)
+		wait->done(wait->arg, NULL, 0, &none);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/ops.h"
+
+#include "client/cmd/log.h"
+#include "fuse/inode.h"
+#include "fuse/reply.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STAND_IN_PREFIX ".pxarfs-unreadable-"
+
+enum {
+	STATFS_BLOCK_SIZE = 4096,
+	STATFS_NAME_MAX = 255,
+};
+
+void ops_stand_in_name(uint64_t filename_offset, char out[OPS_STAND_IN_SIZE])
+{
+	snprintf(out, OPS_STAND_IN_SIZE, STAND_IN_PREFIX "%" PRIu64, filename_offset);
+}
+
+bool ops_is_stand_in_name(const char *name)
+{
+	size_t prefix = strlen(STAND_IN_PREFIX);
+
+	return strncmp(name, STAND_IN_PREFIX, prefix) == 0 &&
+	       strspn(name + prefix, "0123456789") == strlen(name + prefix) && name[prefix];
+}
+
+/* --- what all share --- */
+
+struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
+			    fuse_ino_t number, enum mount_count count)
+{
+	struct mount *m = fuse_req_userdata(fuse);
+
+	mount_count(m, count, 1);
+	return request_new(m->requests, fuse, what, run, number);
+}
+
+int ops_tree(struct request *rq, const struct tree **tree)
+{
+	return archive_tree_try(rq->mount->archive, &rq->meta, tree, &rq->err);
+}
+
+int ops_open_folder(struct request *rq, const struct tree *tree, uint64_t number,
+		    struct tree_dir *out)
+{
+	struct inode i = inode_decode(number);
+
+	if (!i.is_folder || i.slot != 0)
+		return err_set(&rq->err, ESTALE, "not a folder");
+	return tree_dir_open(tree, &rq->meta.base,
+			     number == INODE_ROOT ? tree->meta_size : i.offset, out, &rq->err);
+}
+
+int ops_read_entry(struct request *rq)
+{
+	struct inode i = inode_decode(rq->number);
+	const struct tree *tree;
+	struct tree_dir dir;
+	int rc = ops_tree(rq, &tree);
+
+	if (rc < 0)
+		return rc;
+	if (!i.is_folder && i.slot == 0)
+		return tree_entry_at(tree, &rq->meta.base, i.offset, &rq->entry, &rq->err);
+	rc = ops_open_folder(rq, tree, rq->number, &dir);
+	if (rc < 0)
+		return rc;
+	return tree_dir_entry(tree, &rq->meta.base, &dir, &rq->entry, &rq->err);
+}
+
+uint64_t ops_number(const struct tree *tree, const struct tree_entry *e)
+{
+	struct inode i = { .offset = e->entry_offset };
+
+	if (metadata_is_directory(&e->meta)) {
+		i.is_folder = true;
+		i.offset = e->dir_end == tree->meta_size ? 0 : e->dir_end;
+	}
+	return inode_encode(&i);
+}
+
+int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_param *out)
+{
+	const struct tree_entry *e = &rq->entry;
+	struct nlink_answer links = { .names = 1, .timeout = SESSION_ENDLESS };
+	uint64_t number = ops_number(tree, e);
+	int rc;
+
+	if ((e->meta.mode & PXAR_MODE_TYPE) == PXAR_MODE_REGULAR)
+		links = nlink_get(rq->mount->nlink, e->entry_offset);
+	if (links.wait) {
+		rq->wants_links = true;
+		return -EAGAIN;
+	}
+	*out = (struct fuse_entry_param){ .ino = number,
+					  .attr_timeout = links.timeout,
+					  .entry_timeout = SESSION_ENDLESS };
+	rc = reply_stat(e, number, links.names, &out->attr);
+	if (rc < 0)
+		return err_set(&rq->err, -rc, "device %" PRIu64 ":%" PRIu64
+			       " is beyond what the kernel knows",
+			       e->device_major, e->device_minor);
+	return 0;
+}
+
+/* --- lookup, getattr, readlink --- */
+
+static int run_lookup(struct request *rq)
+{
+	struct fuse_entry_param e = { .entry_timeout = SESSION_ENDLESS };
+	const char *name = (const char *)rq->name.data;
+	const struct tree *tree;
+	struct tree_dir dir;
+	int rc = ops_tree(rq, &tree);
+
+	if (rc == 0)
+		rc = ops_open_folder(rq, tree, rq->number, &dir);
+	if (rc < 0)
+		return rc;
+	plus_looked_up(&rq->mount->plus, dir.member_count);
+	rc = tree_lookup(tree, &rq->meta.base, &dir, name, rq->name.size - 1, &rq->entry,
+			 &rq->err);
+	if (rc == -ENOENT && ops_is_stand_in_name(name))
+		return err_set(&rq->err, EIO, "a member that cannot be read");
+	if (rc == 0)
+		rc = ops_describe(rq, tree, &e);
+	else if (rc == -ENOENT)
+		rc = 0; /* inode 0: there is none, and that may be remembered */
+	if (rc == 0)
+		reply_entry(rq, &e);
+	return rc;
+}
+
+static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+	struct request *rq = ops_request(fuse, "lookup", run_lookup, parent, MOUNT_LOOKUP);
+
+	if (!rq)
+		return;
+	if (parent != INODE_ROOT)
+		nlink_start(rq->mount->nlink);
+	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
+		request_fail(rq, -ENOMEM);
+	else
+		request_go(rq);
+}
+
+static int run_getattr(struct request *rq)
+{
+	struct fuse_entry_param e;
+	const struct tree *tree;
+	int rc = ops_tree(rq, &tree);
+
+	if (rc == 0)
+		rc = ops_read_entry(rq);
+	if (rc == 0)
+		rc = ops_describe(rq, tree, &e);
+	if (rc < 0)
+		return rc;
+	reply_attr(rq, &e.attr, e.attr_timeout);
+	return 0;
+}
+
+static void op_getattr(fuse_req_t fuse, fuse_ino_t number, struct fuse_file_info *fi)
+{
+	struct request *rq = ops_request(fuse, "getattr", run_getattr, number, MOUNT_GETATTR);
+
+	(void)fi;
+	if (!rq)
+		return;
+	/* A file of the archive's root was told "2 links, for a second" if somebody asks again. */
+	if (!inode_decode(number).is_folder)
+		nlink_start(rq->mount->nlink);
+	request_go(rq);
+}
+
+static int run_readlink(struct request *rq)
+{
+	int rc = ops_read_entry(rq);
+
+	if (rc < 0)
+		return rc;
+	if ((rq->entry.meta.mode & PXAR_MODE_TYPE) != PXAR_MODE_SYMLINK)
+		return -EINVAL;
+	if (rq->entry.text.size - 1 > SESSION_TARGET_SIZE_MAX)
+		return -ENAMETOOLONG;
+	reply_readlink(rq, tree_entry_target(&rq->entry));
+	return 0;
+}
+
+static void op_readlink(fuse_req_t fuse, fuse_ino_t number)
+{
+	struct request *rq = ops_request(fuse, "readlink", run_readlink, number, MOUNT_READLINK);
+
+	if (rq)
+		request_go(rq);
+}
+
+/* --- what never leaves the process --- */
+
+static void op_init(void *user, struct fuse_conn_info *conn)
+{
+	struct mount *m = user;
+
+	session_want(conn);
+	m->can_skip_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+	m->can_skip_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
+	if (!(conn->want & FUSE_CAP_POSIX_ACL))
+		log_warn("the kernel does not enforce ACLs on this mount");
+	sem_post(&m->ready);
+}
+
+static void op_statfs(fuse_req_t fuse, fuse_ino_t number)
+{
+	struct mount *m = fuse_req_userdata(fuse);
+	struct statvfs st = { .f_bsize = STATFS_BLOCK_SIZE,
+			      .f_frsize = STATFS_BLOCK_SIZE,
+			      .f_flag = ST_RDONLY,
+			      .f_namemax = STATFS_NAME_MAX };
+	struct stream *meta = archive_meta(m->archive), *payload;
+	uint64_t bytes = stream_size(meta);
+
+	(void)number;
+	mount_count(m, MOUNT_STATFS, 1);
+	if (archive_payload_try(m->archive, &payload, NULL) == 0 && payload != meta)
+		bytes += stream_size(payload);
+	st.f_blocks = bytes / STATFS_BLOCK_SIZE + 1;
+	fuse_reply_statfs(fuse, &st);
+}
+
+/* ENOSYS, once: the kernel then opens by itself and keeps pages and listings for ever. */
+static void op_open(fuse_req_t fuse, fuse_ino_t number, struct fuse_file_info *fi)
+{
+	struct mount *m = fuse_req_userdata(fuse);
+
+	(void)number;
+	mount_count(m, MOUNT_OPEN, 1);
+	if (m->can_skip_open) {
+		fuse_reply_err(fuse, ENOSYS);
+		return;
+	}
+	fi->keep_cache = 1;
+	fi->noflush = 1;
+	fuse_reply_open(fuse, fi);
+}
+
+static void op_opendir(fuse_req_t fuse, fuse_ino_t number, struct fuse_file_info *fi)
+{
+	struct mount *m = fuse_req_userdata(fuse);
+
+	(void)number;
+	mount_count(m, MOUNT_OPENDIR, 1);
+	if (m->can_skip_opendir) {
+		fuse_reply_err(fuse, ENOSYS);
+		return;
+	}
+	fi->keep_cache = 1;
+	fi->cache_readdir = 1;
+	fuse_reply_open(fuse, fi);
+}
+
+const struct fuse_lowlevel_ops ops_table = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.getattr = op_getattr,
+	.readlink = op_readlink,
+	.open = op_open,
+	.opendir = op_opendir,
+	.statfs = op_statfs,
+	.readdir = ops_readdir,
+	.readdirplus = ops_readdirplus,
+	.read = ops_read,
+	.getxattr = ops_getxattr,
+	.listxattr = ops_listxattr,
+	.ioctl = ops_ioctl,
+};

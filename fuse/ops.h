@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ops - the operations the kernel asks for, over archive/tree.h.
+ *
+ * An operation copies its arguments into a request and runs; what it needs of the archive it
+ * reads through views that never wait (request.h says what then happens).  Nothing is kept
+ * between requests but what dir_cache, chunk_cache and nlink keep.
+ *
+ *	ops.c        lookup, getattr, readlink, statfs, open
+ *	ops_dir.c    readdir, readdirplus
+ *	ops_read.c   read
+ *	ops_xattr.c  getxattr, listxattr, ioctl (inode flags, project id)
+ */
+#ifndef PXARFS_OPS_H
+#define PXARFS_OPS_H
+
+#include "fuse/mount.h"
+
+extern const struct fuse_lowlevel_ops ops_table; /* the session's user data: struct mount */
+
+/* --- for its siblings --- */
+
+/* The archive's tree; -EAGAIN. */
+int ops_tree(struct request *rq, const struct tree **tree);
+
+/* Locate the folder that the inode number means. */
+int ops_open_folder(struct request *rq, const struct tree *tree, uint64_t number,
+		    struct tree_dir *out);
+
+/* Read the entry that the request's inode number means into rq->entry. */
+int ops_read_entry(struct request *rq);
+
+/* The inode number of an entry that tree gave. */
+uint64_t ops_number(const struct tree *tree, const struct tree_entry *e);
+
+/* All that the kernel wants to know of an entry: rq->entry as `out`.  -EAGAIN: its count of
+ * links will be known soon. */
+int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_param *out);
+
+struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
+			    fuse_ino_t number, enum mount_count count);
+
+void ops_readdir(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
+		 struct fuse_file_info *fi);
+void ops_readdirplus(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
+		     struct fuse_file_info *fi);
+void ops_read(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
+	      struct fuse_file_info *fi);
+void ops_getxattr(fuse_req_t fuse, fuse_ino_t number, const char *name, size_t size);
+void ops_listxattr(fuse_req_t fuse, fuse_ino_t number, size_t size);
+void ops_ioctl(fuse_req_t fuse, fuse_ino_t number, unsigned command, void *arg,
+	       struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+	       size_t out_size);
+
+/* The name under which a folder shows a member whose own name cannot be read or passed on:
+ * a reader of the folder must notice that there is something. */
+enum { OPS_STAND_IN_SIZE = 64 };
+void ops_stand_in_name(uint64_t filename_offset, char out[OPS_STAND_IN_SIZE]);
+bool ops_is_stand_in_name(const char *name);
+
+#endif

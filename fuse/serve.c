@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/serve.h"
+
+#include "client/cmd/log.h"
+#include "client/repo/repo_name.h"
+#include "fuse/inode.h"
+#include "fuse/loop.h"
+#include "fuse/mount.h"
+#include "fuse/ops.h"
+#include "fuse/session.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+
+enum {
+	FETCH_THREADS_MIN = 4,
+	FETCH_THREADS_MAX = 16,
+	/* Of the cache's bytes, what sorted folders may take: one in so many. */
+	FOLDERS_SHARE = 8,
+	READY_SECONDS_MAX = 30,
+	/* The end: for requests that are being answered, then for loads that hang. */
+	STOP_MS = 300,
+	TEAR_DOWN_MS = 400,
+	SOURCE_SIZE_MAX = 8192,
+};
+
+struct server {
+	const struct serve_params *params;
+	char source[SOURCE_SIZE_MAX]; /* for /proc/mounts */
+	pthread_t main;
+	struct repo *repo;
+	struct chunk_cache *cache;
+	struct fetch *fetch;
+	struct session session;
+	struct loop *loop;
+	struct mount mount;
+};
+
+/* --- set up --- */
+
+static unsigned fetch_threads(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cpus < FETCH_THREADS_MIN)
+		return FETCH_THREADS_MIN;
+	return cpus < FETCH_THREADS_MAX ? (unsigned)cpus : FETCH_THREADS_MAX;
+}
+
+static int open_snapshot(struct server *s, struct err *err)
+{
+	const struct serve_params *p = s->params;
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	struct snapshot_name name;
+	int rc = repo_open(p->repository, &s->repo, err);
+
+	if (rc == 0)
+		rc = repo_resolve(s->repo, p->snapshot, p->ns ? p->ns : "", &name, err);
+	if (rc == 0)
+		rc = repo_read(s->repo, &name, &reader, err);
+	if (rc == 0)
+		rc = archive_open(&s->mount.archive, s->fetch, reader, p->archive, err);
+	if (rc < 0)
+		return rc;
+	steal(&reader); /* the archive's now */
+	snprintf(s->source, sizeof(s->source), "%s::%s%s%s%s/%s", s->repo->spelling,
+		 name.group.ns[0] ? "ns/" : "", name.group.ns, name.group.ns[0] ? "/" : "",
+		 p->snapshot, p->archive);
+	return 0;
+}
+
+static int open_archive(struct server *s, struct err *err)
+{
+	const struct serve_params *p = s->params;
+	int rc = p->file ? archive_open_file(&s->mount.archive, s->fetch, p->file, err) :
+			   open_snapshot(s, err);
+
+	if (rc < 0)
+		return rc;
+	if (p->file)
+		snprintf(s->source, sizeof(s->source), "%s", p->file);
+	if (stream_size(archive_meta(s->mount.archive)) > INODE_OFFSET_MAX)
+		return err_set(err, E2BIG, "%s is larger than an inode number can tell",
+			       archive_display_name(s->mount.archive));
+	return 0;
+}
+
+static int set_up(struct server *s, struct err *err)
+{
+	size_t bytes = s->params->opts.cache_bytes;
+	int rc;
+
+	s->cache = chunk_cache_new(bytes - bytes / FOLDERS_SHARE);
+	s->fetch = s->cache ? fetch_new(s->cache, fetch_threads()) : NULL;
+	s->mount.folders = dir_cache_new(bytes / FOLDERS_SHARE);
+	if (!s->fetch || !s->mount.folders)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = open_archive(s, err);
+	if (rc < 0)
+		return rc;
+	s->mount.nlink = nlink_new(s->mount.archive);
+	if (!s->mount.nlink)
+		return err_set(err, ENOMEM, "out of memory");
+	return requests_new(&s->mount.requests, &s->mount, s->params->opts.timeout_ms, err);
+}
+
+/* On a reader's thread: the kernel ended the connection. */
+static void on_end(void *arg)
+{
+	struct server *s = arg;
+
+	sem_post(&s->mount.ready);
+	pthread_kill(s->main, SIGTERM);
+}
+
+/* Wait for the kernel's first request, which comes with the mount. */
+static int await_ready(struct server *s, struct err *err)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += READY_SECONDS_MAX;
+	while (sem_timedwait(&s->mount.ready, &until) < 0)
+		if (errno != EINTR)
+			return err_set(err, EIO, "the kernel does not answer");
+	return 0;
+}
+
+static int begin(struct server *s, struct err *err)
+{
+	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
+					  .spin_us = LOOP_SPIN_US,
+					  .ended = on_end,
+					  .arg = s };
+	int rc = set_up(s, err);
+
+	if (rc == 0)
+		rc = session_new(&s->session, &s->params->opts, s->source, "pxarfs", &ops_table,
+				 &s->mount, err);
+	if (rc == 0)
+		rc = session_mount(&s->session, s->params->mount_point, err);
+	if (rc == 0)
+		rc = loop_start(&s->loop, s->session.fuse, &loop, err);
+	if (rc == 0)
+		rc = await_ready(s, err);
+	return rc;
+}
+
+/* --- serve --- */
+
+/* One line of "name=number"; mount.pxarfs(8) says what they mean. */
+static void log_statistics(struct server *s)
+{
+	static const char *const names[MOUNT_COUNTERS] = {
+		[MOUNT_LOOKUP] = "lookup",	 [MOUNT_GETATTR] = "getattr",
+		[MOUNT_READDIR] = "readdir",	 [MOUNT_READDIRPLUS] = "readdirplus",
+		[MOUNT_READ] = "read",		 [MOUNT_READ_BYTES] = "read_bytes",
+		[MOUNT_READLINK] = "readlink",	 [MOUNT_XATTR] = "xattr",
+		[MOUNT_IOCTL] = "ioctl",	 [MOUNT_STATFS] = "statfs",
+		[MOUNT_OPEN] = "open",		 [MOUNT_OPENDIR] = "opendir",
+	};
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(4096);
+	struct chunk_cache_stats cache;
+	struct dir_cache_stats folders;
+	struct requests_stats requests;
+	struct fetch_stats fetch;
+
+	chunk_cache_stats(s->cache, &cache);
+	dir_cache_stats(s->mount.folders, &folders);
+	requests_stats(s->mount.requests, &requests);
+	fetch_stats(s->fetch, &fetch);
+	for (int i = 0; i < MOUNT_COUNTERS; i++)
+		wbuf_printf(&text, "%s=%" PRIu64 " ", names[i], (uint64_t)s->mount.counters[i]);
+	wbuf_printf(&text,
+		    "meta_chunks=%" PRIu64 " payload_chunks=%" PRIu64 " fetch_errors=%" PRIu64
+		    " cache_hits=%" PRIu64 " cache_misses=%" PRIu64 " cache_bytes=%zu"
+		    " folder_hits=%" PRIu64 " folder_misses=%" PRIu64 " folder_bytes=%zu"
+		    " parked=%" PRIu64 " waiting=%zu timeouts=%" PRIu64 " interrupts=%" PRIu64,
+		    fetch.meta_loads, fetch.payload_loads, fetch.errors, cache.hits, cache.misses,
+		    cache.bytes, folders.hits, folders.misses, folders.bytes, requests.parked,
+		    requests.waiting, requests.timeouts, requests.interrupts);
+	wbuf_put_u8(&text, 0);
+	if (!text.failed)
+		log_info("statistics: %s", text.data);
+}
+
+static void block_signals(sigset_t *set)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGPIPE };
+
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaddset(set, signals[i]);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static void await_end(struct server *s, const sigset_t *signals)
+{
+	int signal;
+
+	for (;;) {
+		if (sigwait(signals, &signal) != 0)
+			continue;
+		if (signal == SIGTERM || signal == SIGINT)
+			return;
+		if (signal == SIGUSR1)
+			log_statistics(s);
+	}
+}
+
+/* --- tear down --- */
+
+static void *release(void *arg)
+{
+	struct server *s = arg;
+
+	nlink_free(s->mount.nlink);
+	requests_free(s->mount.requests);
+	dir_cache_free(s->mount.folders);
+	archive_free(s->mount.archive);
+	fetch_free(s->fetch);
+	chunk_cache_free(s->cache);
+	repo_free(s->repo);
+	return NULL;
+}
+
+/* A load that hangs in the repository cannot be waited for. */
+static void release_or_exit(struct server *s)
+{
+	struct timespec until;
+	pthread_t thread;
+
+	if (s->fetch)
+		fetch_stop(s->fetch);
+	if (s->mount.archive && archive_reader(s->mount.archive))
+		repo_reader_abort(archive_reader(s->mount.archive));
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += TEAR_DOWN_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	if (pthread_create(&thread, NULL, release, s) != 0 ||
+	    pthread_timedjoin_np(thread, NULL, &until) != 0)
+		_exit(0);
+}
+
+static void tear_down(struct server *s)
+{
+	bool idle;
+
+	loop_free(s->loop);
+	idle = !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
+	if (!idle) {
+		/* Somebody still uses the session; unmount past it, and its end goes with us. */
+		fuse_session_unmount(s->session.fuse);
+		_exit(0);
+	}
+	session_release(&s->session);
+	release_or_exit(s);
+	sem_destroy(&s->mount.ready);
+}
+
+int serve(const struct serve_params *params, struct err *err)
+{
+	AUTO(free) struct server *s = calloc(1, sizeof(*s));
+	sigset_t signals;
+	int rc;
+
+	if (!s)
+		return err_set(err, ENOMEM, "out of memory");
+	/* Threads that come and go with their own heaps would each keep what they freed. */
+	mallopt(M_ARENA_MAX, 2);
+	s->params = params;
+	s->main = pthread_self();
+	sem_init(&s->mount.ready, 0, 0);
+	block_signals(&signals);
+	rc = begin(s, err);
+	if (rc == 0) {
+		params->ready(params->arg);
+		await_end(s, &signals);
+	}
+	tear_down(s);
+	return rc;
+}

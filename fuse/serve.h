@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve - the life of a mount in the process that serves it: set up, serve, tear down.
+ */
+#ifndef PXARFS_SERVE_H
+#define PXARFS_SERVE_H
+
+#include "archive/base/err.h"
+#include "fuse/mount_opts.h"
+
+/* What to mount.  Either a repository's snapshot and archive, or a plain file. */
+struct serve_params {
+	const char *file; /* NULL: of a repository */
+	const char *repository, *ns, *snapshot, *archive; /* as typed */
+	const char *mount_point; /* absolute */
+	struct mount_opts opts;
+	/* Called once the mount can be used, before any request waits for it.  May close
+	 * standard error. */
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+/* Mount and serve until someone unmounts, or SIGTERM or SIGINT comes: 0.  An error: it never
+ * was ready.  Does not return when something hangs at the end, but ends the process. */
+int serve(const struct serve_params *params, struct err *err);
+
+#endif
