@@ -473,8 +473,8 @@ static void measure_members(struct decoder_member *members, size_t count,
 static int check_table(struct decoder *d, uint64_t slot_count, struct err *err)
 {
 	const struct open_dir *dir = &d->dirs[d->depth - 1];
-	struct decoder_member *members = d->members + dir->members_begin;
 	size_t count = d->member_count - dir->members_begin;
+	struct decoder_member *members = count ? d->members + dir->members_begin : NULL;
 	void *items = d->slots;
 	int rc;
 
@@ -486,8 +486,7 @@ static int check_table(struct decoder *d, uint64_t slot_count, struct err *err)
 	d->slots = items;
 	if (rc < 0)
 		return err_set(err, ENOMEM, "out of memory");
-	if (count)
-		measure_members(members, count, d->item_offset);
+	measure_members(members, count, d->item_offset);
 	for (size_t i = 0; i < count && !rc; i++) {
 		const uint8_t *bytes;
 

@@ -254,8 +254,8 @@ void encoder_free(struct encoder *e)
 static int close_dir(struct encoder *e, struct err *err)
 {
 	const struct open_dir *dir = &e->dirs[e->depth - 1];
-	struct goodbye_slot *slots = e->slots + dir->slots_begin;
 	size_t count = e->slot_count - dir->slots_begin;
+	struct goodbye_slot *slots = count ? e->slots + dir->slots_begin : NULL;
 	uint64_t goodbye_offset = e->meta_offset;
 	uint64_t item_size = goodbye_item_size(count);
 	struct goodbye_slot tail = { .hash = PXAR_GOODBYE_TAIL,
@@ -263,8 +263,7 @@ static int close_dir(struct encoder *e, struct err *err)
 				     .size = item_size };
 	int rc = 0;
 
-	if (count)
-		goodbye_sort(slots, count);
+	goodbye_sort(slots, count);
 	wbuf_clear(&e->head);
 	item_header_encode(&e->head, PXAR_GOODBYE, item_size - PXAR_HEADER_SIZE);
 	for (size_t i = 0; i < count && !rc; i++) {
