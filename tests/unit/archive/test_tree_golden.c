@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The official client's archives of one folder, legacy and split, hold the same.
+ * The official client's archives of one folder, legacy and split, hold the same, and what a
+ * reader from front to back finds.
  */
+#include "archive/decoder.h"
 #include "archive/tree.h"
 
 #include <errno.h>
@@ -183,9 +185,58 @@ static void legacy_and_split_hold_the_same(void **state)
 			 count_lines("tests/golden/files/tree.jsonl"));
 }
 
+enum { GOLDEN_DEPTH_MAX = 64 };
+
+/* The decoder's entries are found by name where it says they are. */
+static void compare_with_decoder(struct side *s, const struct tree_dir *root)
+{
+	AUTO(decoder) struct decoder *d = NULL;
+	struct input_memory meta = { .data = s->meta.data, .size = s->meta.source.base.size };
+	struct decoder_params params = { .meta = input_memory_source(&meta) };
+	struct tree_dir dirs[GOLDEN_DEPTH_MAX] = { *root };
+	const struct decoder_event *ev;
+	struct err err = ERR_INIT;
+	int rc;
+
+	assert_int_equal(decoder_new(&d, &params, &err), 0);
+	while ((rc = decoder_next(d, &ev, &err)) == 0) {
+		assert_true(ev->depth + 1 < GOLDEN_DEPTH_MAX);
+		if (ev->kind != DECODER_ENTRY && ev->kind != DECODER_HARDLINK)
+			continue;
+		assert_int_equal(tree_lookup(&s->tree, &s->meta.source.base, &dirs[ev->depth - 1],
+					     ev->name, ev->name_size, &s->e, &err), 0);
+		assert_int_equal(s->e.filename_offset, ev->filename_offset);
+		assert_int_equal(s->e.is_hardlink, ev->kind == DECODER_HARDLINK);
+		if (ev->target)
+			assert_string_equal(tree_entry_target(&s->e), ev->target);
+		if (ev->kind == DECODER_HARDLINK)
+			continue;
+		assert_int_equal(s->e.entry_offset, ev->entry_offset);
+		assert_int_equal(s->e.content_size, ev->content_size);
+		assert_metadata_equal(&s->e.meta, ev->meta);
+		if (metadata_is_directory(ev->meta))
+			assert_int_equal(tree_member_dir(&s->tree, &s->meta.source.base, &s->e,
+							 &dirs[ev->depth], &err), 0);
+	}
+	assert_int_equal(rc, 1);
+}
+
+static void random_access_finds_what_the_decoder_finds(void **state)
+{
+	AUTO(side) struct side legacy = { 0 }, split = { 0 };
+	struct tree_dir root;
+
+	(void)state;
+	side_open(&legacy, "tests/golden/files/legacy.pxar", NULL, &root);
+	compare_with_decoder(&legacy, &root);
+	side_open(&split, "tests/golden/files/split.mpxar", NULL, &root);
+	compare_with_decoder(&split, &root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_access_finds_what_the_decoder_finds),
 		cmocka_unit_test(legacy_and_split_hold_the_same),
 	};
 
