@@ -492,8 +492,7 @@ static int member(const struct tree *tree, struct read_at *meta, const struct tr
 	else
 		rc = read_member(tree, &h, slot, wanted, out, err);
 	if (rc < 0)
-		return err_wrap(err, rc, "member at offset %" PRIu64 " of directory at %" PRIu64,
-				slot->filename_offset, dir->entry_offset);
+		return err_wrap(err, rc, "member at offset %" PRIu64, slot->filename_offset);
 	return rc;
 }
 

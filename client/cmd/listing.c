@@ -35,16 +35,20 @@ static void print_text(const char *text)
 	fputs_unlocked(text, stdout);
 }
 
-/* A terminal would obey control characters, the C1 set in UTF-8 (c2 80..9f) included. */
+/* What a terminal would obey: control characters, the C1 set in UTF-8 (c2 80..9f) included. */
+static bool is_control(const unsigned char *p)
+{
+	return *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0);
+}
+
 static void print_escaped(const char *text)
 {
 	const unsigned char *p = (const unsigned char *)text;
 
 	while (*p) {
 		size_t n = utf8_length(p);
-		bool control = *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
 
-		if (n == 0 || control || *p == '\\') {
+		if (n == 0 || is_control(p) || *p == '\\') {
 			for (size_t end = n ? n : 1; end > 0; end--)
 				printf("\\%03o", *p++);
 		} else {
@@ -63,15 +67,15 @@ static void print_json_text(const char *text)
 		const unsigned char *from = p;
 		size_t n;
 
-		while (*p >= 0x20 && *p != '"' && *p != '\\' && (n = utf8_length(p)) != 0)
+		while (!is_control(p) && *p != '"' && *p != '\\' && (n = utf8_length(p)) != 0)
 			p += n;
 		fwrite_unlocked(from, 1, (size_t)(p - from), stdout);
 		if (!*p)
 			break;
 		if (*p == '"' || *p == '\\')
 			printf("\\%c", *p);
-		else if (*p < 0x20)
-			printf("\\u%04x", *p);
+		else if (is_control(p))
+			printf("\\u%04x", *p == 0xc2 ? *++p : *p);
 		else
 			printf("\\udc%02x", *p);
 		p++;

@@ -51,6 +51,15 @@ void log_to_syslog(void)
 	to_syslog = true;
 }
 
+/* Messages hold names out of archives: one must not pass for a line of its own, nor be obeyed
+ * by a terminal. */
+static void blank_controls(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 __attribute__((format(printf, 3, 0))) static void
 log_line(enum log_level level, const char *label, const char *format, va_list ap)
 {
@@ -64,6 +73,7 @@ log_line(enum log_level level, const char *label, const char *format, va_list ap
 			snprintf(line, sizeof(line), "%spxarfs: %s", journal_prefix(level), label);
 	used = (size_t)n;
 	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
+	blank_controls(line + used);
 	if (to_syslog) {
 		syslog(syslog_priority(level), "%s", line);
 		return;

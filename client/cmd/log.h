@@ -4,6 +4,7 @@
  * syslog for a program that has no standard error any more.
  *
  * Level: $PXARFS_LOG, else $PBS_LOG: error, warn, info (default), debug.
+ * Trust:   messages may hold hostile names: control characters are printed as '?'.
  * Threads: any number; a message is one write.
  */
 #ifndef PXARFS_LOG_H

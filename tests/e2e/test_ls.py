@@ -165,7 +165,7 @@ def test_damage_in_a_file_names_path_and_offset(pxarfs, folder):
     (folder / "bad.mpxar").write_bytes(data)
     done = pxarfs("list", folder / "bad.mpxar", status=1, text=False)
     assert b"deep00/deep01/deep02/deep03/deep04" in done.stderr
-    assert f"offset {at - 16} ".encode() in done.stderr
+    assert f"offset {at - 16}:".encode() in done.stderr
     assert b"deep04\n" in done.stdout and b"deep05" not in done.stdout
     assert done.stdout.count(b"\n") > 60
 
