@@ -222,7 +222,7 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 const struct cmd cmd_create = {
 	.name = "create",
 	.synopsis = "FILE DIR",
-	.summary = "make an archive file of a directory",
+	.summary = "Make an archive file of a folder",
 	.description =
 		"Writes the tree DIR as one archive to FILE, which must not exist (\"-\" is the\n"
 		"standard output). With --payload-output it is split: what describes the files\n"
