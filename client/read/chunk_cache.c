@@ -11,6 +11,8 @@
  */
 #include "client/read/chunk_cache.h"
 
+#include "archive/base/ckd.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -21,6 +23,10 @@ enum {
 	/* Larger chunks get a mapping of their own: malloc's arenas would keep them when they are
 	 * freed, and the bound would not be the process's. */
 	MAPPED_SIZE_MIN = 128 << 10,
+	/* A few mappings wait for the next chunk, which spares it the faults of fresh pages; not
+	 * counted, so they have a bound of their own. */
+	SPARE_COUNT_MAX = 4,
+	SPARE_BYTES_MAX = 8 << 20,
 	PAYLOAD_SHARE = 4, /* payload may keep 1/4 of the bound whatever metadata wants */
 };
 
@@ -37,11 +43,19 @@ struct shard {
 	uint64_t hits, misses, evictions;
 } __attribute__((aligned(64)));
 
+struct mapping {
+	uint8_t *data;
+	size_t size;
+};
+
 struct chunk_cache {
 	size_t bytes_max;
 	atomic_size_t bytes[CHUNK_CLASS_COUNT]; /* of all chunks alive */
 	atomic_uint_fast64_t clock; /* ticks at each use */
 	pthread_mutex_t trim_lock; /* one evicts at a time, or two would evict for one's need */
+	pthread_mutex_t spare_lock; /* guards the spares */
+	struct mapping spares[SPARE_COUNT_MAX];
+	size_t spare_count, spare_bytes;
 	struct shard shards[SHARD_COUNT];
 };
 
@@ -186,35 +200,76 @@ static size_t cache_bytes(struct chunk_cache *c)
 	       atomic_load_explicit(&c->bytes[CHUNK_META], memory_order_relaxed);
 }
 
-static void chunk_charge(struct chunk *chunk)
+static void cache_charge(struct chunk_cache *c, enum chunk_class class_, size_t cost)
 {
-	atomic_fetch_add_explicit(&chunk->cache->bytes[chunk->class_], chunk->cost,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->bytes[class_], cost, memory_order_relaxed);
 }
 
-static void chunk_uncharge(struct chunk *chunk)
+static void cache_uncharge(struct chunk_cache *c, enum chunk_class class_, size_t cost)
 {
-	atomic_fetch_sub_explicit(&chunk->cache->bytes[chunk->class_], chunk->cost,
-				  memory_order_relaxed);
+	atomic_fetch_sub_explicit(&c->bytes[class_], cost, memory_order_relaxed);
+}
+
+static struct mapping spare_take(struct chunk_cache *c)
+{
+	struct mapping spare = { .data = NULL };
+
+	pthread_mutex_lock(&c->spare_lock);
+	if (c->spare_count > 0) {
+		spare = c->spares[--c->spare_count];
+		c->spare_bytes -= spare.size;
+	}
+	pthread_mutex_unlock(&c->spare_lock);
+	return spare;
+}
+
+static bool spare_give(struct chunk_cache *c, uint8_t *data, size_t size)
+{
+	bool taken;
+
+	pthread_mutex_lock(&c->spare_lock);
+	taken = c->spare_count < SPARE_COUNT_MAX && size <= SPARE_BYTES_MAX - c->spare_bytes;
+	if (taken) {
+		c->spares[c->spare_count++] = (struct mapping){ .data = data, .size = size };
+		c->spare_bytes += size;
+	}
+	pthread_mutex_unlock(&c->spare_lock);
+	return taken;
+}
+
+/* The contents are what they are: whoever loads a chunk fills all of it. */
+static uint8_t *map_bytes(struct chunk_cache *c, size_t size)
+{
+	struct mapping spare = spare_take(c);
+	void *data;
+
+	if (spare.data) {
+		data = mremap(spare.data, spare.size, size, MREMAP_MAYMOVE);
+		if (data != MAP_FAILED)
+			return data;
+		munmap(spare.data, spare.size);
+	}
+	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return data == MAP_FAILED ? NULL : data;
+}
+
+static void unmap_bytes(struct chunk_cache *c, uint8_t *data, size_t size)
+{
+	if (!spare_give(c, data, size))
+		munmap(data, size);
 }
 
 /* Its bytes follow the struct, or lie in a mapping of their own. */
-static struct chunk *chunk_allocate(size_t size)
+static struct chunk *chunk_allocate(struct chunk_cache *c, size_t size)
 {
 	bool mapped = size >= MAPPED_SIZE_MIN;
-	struct chunk *chunk;
+	struct chunk *chunk = malloc(sizeof(*chunk) + (mapped ? 0 : size));
 
-	if (size > SIZE_MAX - sizeof(*chunk))
-		return NULL;
-	chunk = malloc(sizeof(*chunk) + (mapped ? 0 : size));
 	if (!chunk)
 		return NULL;
-	*chunk = (struct chunk){ .size = size, .cost = size + sizeof(*chunk) };
-	chunk->data = (uint8_t *)(chunk + 1);
-	if (!mapped)
-		return chunk;
-	chunk->data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (chunk->data == MAP_FAILED) {
+	*chunk = (struct chunk){ .size = size, .cache = c };
+	chunk->data = mapped ? map_bytes(c, size) : (uint8_t *)(chunk + 1);
+	if (!chunk->data) {
 		free(chunk);
 		return NULL;
 	}
@@ -224,7 +279,7 @@ static struct chunk *chunk_allocate(size_t size)
 static void chunk_deallocate(struct chunk *chunk)
 {
 	if (chunk->size >= MAPPED_SIZE_MIN)
-		munmap(chunk->data, chunk->size);
+		unmap_bytes(chunk->cache, chunk->data, chunk->size);
 	free(chunk);
 }
 
@@ -290,7 +345,7 @@ static void cache_trim(struct chunk_cache *c)
 			chunk = evict_one(c, first == CHUNK_META ? CHUNK_PAYLOAD : CHUNK_META);
 		if (!chunk)
 			break;
-		chunk_uncharge(chunk);
+		cache_uncharge(c, chunk->class_, chunk->cost);
 		chunk->hash_next = evicted;
 		evicted = chunk;
 	}
@@ -323,6 +378,7 @@ struct chunk_cache *chunk_cache_new(size_t bytes_max)
 	memset(c, 0, sizeof(*c));
 	c->bytes_max = bytes_max;
 	pthread_mutex_init(&c->trim_lock, NULL);
+	pthread_mutex_init(&c->spare_lock, NULL);
 	for (int i = 0; i < SHARD_COUNT; i++)
 		ok = shard_init(&c->shards[i]) && ok;
 	return ok ? steal(&c) : NULL;
@@ -347,7 +403,10 @@ void chunk_cache_free(struct chunk_cache *c)
 		return;
 	for (int i = 0; i < SHARD_COUNT; i++)
 		shard_release(&c->shards[i]);
+	for (struct mapping m = spare_take(c); m.data; m = spare_take(c))
+		munmap(m.data, m.size);
 	pthread_mutex_destroy(&c->trim_lock);
+	pthread_mutex_destroy(&c->spare_lock);
 	free(c);
 }
 
@@ -391,17 +450,23 @@ struct chunk *chunk_cache_peek(struct chunk_cache *c, const struct digest *key)
 struct chunk *chunk_new(struct chunk_cache *c, const struct digest *key, size_t size,
 			enum chunk_class class_)
 {
-	struct chunk *chunk = chunk_allocate(size);
+	struct chunk *chunk;
+	size_t cost;
 
-	if (!chunk)
+	if (ckd_add(&cost, size, sizeof(*chunk)))
 		return NULL;
-	chunk->key = *key;
-	chunk->class_ = class_;
-	chunk->cache = c;
-	atomic_init(&chunk->refs, 1);
-	chunk_charge(chunk);
+	cache_charge(c, class_, cost);
 	if (cache_bytes(c) > c->bytes_max)
 		cache_trim(c);
+	chunk = chunk_allocate(c, size);
+	if (!chunk) {
+		cache_uncharge(c, class_, cost);
+		return NULL;
+	}
+	chunk->key = *key;
+	chunk->class_ = class_;
+	chunk->cost = cost;
+	atomic_init(&chunk->refs, 1);
 	return chunk;
 }
 
@@ -441,7 +506,7 @@ void chunk_unref(struct chunk *chunk)
 	c = chunk->cache; /* the chunk may be gone right after the count went down */
 	before = atomic_fetch_sub_explicit(&chunk->refs, 1, memory_order_acq_rel);
 	if (before == 1) {
-		chunk_uncharge(chunk);
+		cache_uncharge(c, chunk->class_, chunk->cost);
 		chunk_deallocate(chunk);
 	} else if (before == 2 && cache_bytes(c) > c->bytes_max) {
 		cache_trim(c);

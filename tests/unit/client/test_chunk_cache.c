@@ -231,6 +231,24 @@ static void large_chunks_are_whole(void **state)
 	chunk_unref(chunk);
 }
 
+/* Their memory is used again, larger or smaller. */
+static void large_chunks_that_follow_others_are_whole(void **state)
+{
+	AUTO(chunk_cache) struct chunk_cache *c = chunk_cache_new(3 << 20);
+
+	(void)state;
+	for (unsigned n = 0; n < 200; n++) {
+		size_t size = (100u << 10) + (n * 7919u % 100) * 20001;
+		struct chunk *chunk = put(c, n, size, CHUNK_PAYLOAD);
+
+		assert_int_equal(chunk->size, size);
+		assert_int_equal(chunk->data[0], n);
+		assert_int_equal(chunk->data[size - 1], n);
+		chunk_unref(chunk);
+		assert_true(stats_of(c).bytes <= 3 << 20);
+	}
+}
+
 struct racer {
 	struct chunk_cache *cache;
 	unsigned seed;
@@ -292,6 +310,7 @@ int main(void)
 		cmocka_unit_test(metadata_is_kept_over_payload),
 		cmocka_unit_test(metadata_leaves_payload_its_quarter),
 		cmocka_unit_test(large_chunks_are_whole),
+		cmocka_unit_test(large_chunks_that_follow_others_are_whole),
 		cmocka_unit_test(many_threads_see_right_bytes),
 	};
 
