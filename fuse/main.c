@@ -9,7 +9,10 @@
 #include <string.h>
 
 static const struct cmd *const commands[] = {
+	&cmd_init,
 	&cmd_backup,
+	&cmd_snapshots,
+	&cmd_files,
 	&cmd_mount,
 	&cmd_ls,
 	&cmd_list,

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making a datastore, and what is in one: init, snapshots, files. */
+#include "archive/base/cleanup.h"
+#include "archive/blob.h"
+#include "archive/json_text.h"
+#include "client/cmd/cmd.h"
+#include "client/cmd/log.h"
+#include "client/repo/repo_dir.h"
+#include "client/repo/repo_name.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OUTPUT_SIZE_MAX = 1 << 30 };
+
+static int failed(const struct err *err, int rc)
+{
+	log_error("%s", err_text(err, rc));
+	return EXIT_FAILED;
+}
+
+static int print_json(const json_t *value)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(OUTPUT_SIZE_MAX);
+
+	if (json_text_pretty(value, &text) < 0 || wbuf_put_u8(&text, '\n') < 0)
+		return failed(NULL, text.failed);
+	fwrite(text.data, 1, text.size, stdout); /* cmd_main() looks for errors */
+	return EXIT_DONE;
+}
+
+/* --- init --- */
+
+static int run_init(const struct cmd *self, int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	bool full = false;
+	char **args;
+	size_t count;
+	const struct opt table[] = {
+		{ "full", 0, OPT_FLAG, &full, NULL, "make all 65,536 chunk folders now" },
+		{ 0 },
+	};
+	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
+
+	if (status >= 0)
+		return status;
+	int rc = repo_dir_init(args[0], full, &err);
+	return rc < 0 ? failed(&err, rc) : EXIT_DONE;
+}
+
+const struct cmd cmd_init = {
+	.name = "init",
+	.synopsis = "DIRECTORY",
+	.summary = "Make a datastore in an empty directory",
+	.description =
+		"DIRECTORY is made if it is missing; hidden files and lost+found may be in it.\n"
+		"\n"
+		"A Proxmox Backup server adopts a directory only with all chunk folders (--full)\n"
+		"and when it belongs to its user: chown -R backup:backup DIRECTORY.",
+	.run = run_init,
+};
+
+/* --- what a snapshot holds, in the words of the server's REST interface --- */
+
+static json_t *file_row(const char *name, uint64_t size, const char *crypt_mode)
+{
+	return json_pack("{s:s, s:I, s:s}", "filename", name, "size", (json_int_t)size,
+			 "crypt-mode", crypt_mode);
+}
+
+static int load_manifest(struct repo *repo, const struct snapshot_name *name,
+			 struct manifest **out, size_t *blob_size, struct err *err)
+{
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(repo_file) struct repo_file blob = { 0 };
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+
+	if (!codec)
+		return err_set(err, ENOMEM, "out of memory");
+	int rc = repo_read(repo, name, &reader, err);
+	if (rc == 0)
+		rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &blob, err);
+	if (rc < 0)
+		return rc;
+	rc = blob_decode(codec, blob.data, blob.size, MANIFEST_SIZE_MAX, &text, err);
+	if (rc == 0)
+		rc = manifest_decode(text.data, text.size, out, err);
+	*blob_size = blob.size;
+	return rc < 0 ? err_wrap(err, rc, MANIFEST_BLOB_NAME) : 0;
+}
+
+/* The files a manifest lists, and itself; `*sum` is the size of all. */
+static json_t *file_rows(const struct manifest *m, size_t blob_size, uint64_t *sum)
+{
+	AUTO(json) json_t *rows = json_array();
+
+	*sum = blob_size;
+	for (size_t i = 0; i < m->file_count; i++) {
+		const struct manifest_file *f = &m->files[i];
+
+		*sum += f->size;
+		if (json_array_append_new(rows, file_row(f->name, f->size,
+							 crypt_mode_text(f->crypt_mode))) < 0)
+			return NULL;
+	}
+	if (json_array_append_new(rows, file_row(MANIFEST_BLOB_NAME, blob_size,
+						 m->signature ? "sign-only" : "none")) < 0)
+		return NULL;
+	return steal(&rows);
+}
+
+static int add_notes(json_t *row, const json_t *unprotected)
+{
+	const char *notes = json_string_value(json_object_get(unprotected, "notes"));
+
+	if (!notes || !notes[0])
+		return 0;
+	return json_object_set_new(row, "comment", json_stringn(notes, strcspn(notes, "\n")));
+}
+
+/* Whatever the manifest says beyond the name. */
+static int add_manifest(json_t *row, const struct manifest *m, size_t blob_size)
+{
+	json_t *verification = json_object_get(m->unprotected, "verify_state");
+	uint64_t sum;
+	int rc = json_object_set_new(row, "files", file_rows(m, blob_size, &sum));
+
+	if (rc == 0)
+		rc = json_object_set_new(row, "size", json_integer((json_int_t)sum));
+	if (rc == 0 && m->key_fingerprint)
+		rc = json_object_set_new(row, "fingerprint", json_string(m->key_fingerprint));
+	if (rc == 0 && verification)
+		rc = json_object_set(row, "verification", verification);
+	return rc == 0 ? add_notes(row, m->unprotected) : rc;
+}
+
+/* --- snapshots --- */
+
+struct snapshot_row {
+	struct snapshot_name name;
+	bool is_protected;
+	char owner[sizeof(((struct repo_group_info *)NULL)->owner)];
+};
+
+struct snapshot_rows {
+	struct repo *repo;
+	struct snapshot_row *rows;
+	size_t count, capacity;
+	const char *only_type, *only_id; /* NULL: all */
+	char owner[sizeof(((struct repo_group_info *)NULL)->owner)]; /* of the group at hand */
+	struct err err;
+};
+
+static int add_snapshot(void *arg, const struct repo_snapshot_info *info)
+{
+	struct snapshot_rows *l = arg;
+
+	if (!info->finished) /* a backup in progress, or one that died */
+		return 0;
+	if (l->count == l->capacity) {
+		size_t capacity = l->capacity ? 2 * l->capacity : 64;
+		void *rows = reallocarray(l->rows, capacity, sizeof(*l->rows));
+
+		if (!rows)
+			return err_set(&l->err, ENOMEM, "out of memory");
+		l->rows = rows;
+		l->capacity = capacity;
+	}
+	struct snapshot_row *row = &l->rows[l->count++];
+	row->name = info->name;
+	row->is_protected = info->is_protected;
+	memcpy(row->owner, l->owner, sizeof(row->owner));
+	return 0;
+}
+
+static int add_group(void *arg, const struct repo_group_info *info)
+{
+	struct snapshot_rows *l = arg;
+
+	if (l->only_id && (strcmp(info->group.type, l->only_type) != 0 ||
+			   strcmp(info->group.id, l->only_id) != 0))
+		return 0;
+	memcpy(l->owner, info->owner, sizeof(l->owner));
+	return repo_list_snapshots(l->repo, &info->group, add_snapshot, l, &l->err);
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const struct snapshot_row *x = a, *y = b;
+
+	return snapshot_compare(&x->name, &y->name);
+}
+
+/* One snapshot as the server lists it; with a damaged manifest "error" says so.  NULL: no
+ * memory. */
+static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, int *rc)
+{
+	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(json) json_t *json = NULL;
+	struct err err = ERR_INIT;
+	size_t blob_size = 0;
+
+	json = json_pack("{s:s, s:s, s:I, s:b}", "backup-type", row->name.group.type, "backup-id",
+			 row->name.group.id, "backup-time", (json_int_t)row->name.time,
+			 "protected", row->is_protected);
+	if (!json)
+		return NULL;
+	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
+		return NULL;
+	*rc = load_manifest(repo, &row->name, &m, &blob_size, &err);
+	if (*rc == 0)
+		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
+	/* Not UTF-8: the message then loses its place in the JSON, not the row. */
+	json_object_set_new(json, "error", json_string(err_text(&err, *rc)));
+	json_object_set_new(json, "files", json_array());
+	return steal(&json);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names users type, sorted; halves of one archive are one name. */
+static void print_file_names(const json_t *files)
+{
+	size_t count = json_array_size(files), used = 0;
+	AUTO(free) char(*shown)[ARCHIVE_NAME_SIZE_MAX + 1] = calloc(count + 1, sizeof(*shown));
+	AUTO(free) const char **sorted = calloc(count + 1, sizeof(*sorted));
+
+	if (!shown || !sorted)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		const json_t *name = json_object_get(json_array_get(files, i), "filename");
+
+		sorted[used] = shown[used];
+		used += archive_name_display(json_string_value(name), shown[used]);
+	}
+	qsort(sorted, used, sizeof(*sorted), compare_names);
+	for (size_t i = 0; i < used; i++) {
+		printf("%s", i ? " " : "");
+		cmd_print_name(sorted[i]);
+	}
+}
+
+static void print_snapshot(const struct snapshot_row *row, const json_t *json, int width)
+{
+	const json_t *error = json_object_get(json, "error");
+	char name[SNAPSHOT_PATH_SIZE], size[32] = "-";
+
+	snapshot_path(&row->name, name, sizeof(name));
+	if (!error)
+		cmd_format_size((uint64_t)json_integer_value(json_object_get(json, "size")), size,
+				sizeof(size));
+	printf("%-*s  %12s  %-9s  ", width, name, size, row->is_protected ? "protected" : "");
+	if (error)
+		cmd_print_name(json_string_value(error));
+	else
+		print_file_names(json_object_get(json, "files"));
+	putchar('\n');
+}
+
+static int name_width(const struct snapshot_rows *l)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < l->count; i++) {
+		char name[SNAPSHOT_PATH_SIZE];
+
+		snapshot_path(&l->rows[i].name, name, sizeof(name));
+		if (strlen(name) > width)
+			width = strlen(name);
+	}
+	return (int)width;
+}
+
+static int print_snapshots(struct snapshot_rows *l, bool as_json)
+{
+	AUTO(json) json_t *all = json_array();
+	int width = name_width(l), status = EXIT_DONE;
+
+	if (l->count > 1)
+		qsort(l->rows, l->count, sizeof(*l->rows), compare_rows);
+	for (size_t i = 0; i < l->count; i++) {
+		int rc = 0;
+		AUTO(json) json_t *row = snapshot_json(l->repo, &l->rows[i], &rc);
+
+		if (!row || !all)
+			return failed(NULL, -ENOMEM);
+		if (rc == -ENOENT) /* removed meanwhile */
+			continue;
+		if (rc < 0) {
+			log_error("%s", json_string_value(json_object_get(row, "error")));
+			status = EXIT_FAILED;
+		}
+		if (!as_json)
+			print_snapshot(&l->rows[i], row, width);
+		else if (json_array_append(all, row) < 0)
+			return failed(NULL, -ENOMEM);
+	}
+	if (as_json && print_json(all) != EXIT_DONE)
+		return EXIT_FAILED;
+	return status;
+}
+
+static int list_snapshots(const char *repository, const char *ns, const char *group,
+			  bool as_json)
+{
+	/* Warnings of reading without a lock are of no use here, so none are asked for. */
+	AUTO(repo) struct repo *repo = NULL;
+	struct snapshot_rows l = { .err = ERR_INIT };
+	struct snapshot_group only;
+	int rc = repo_open(repository, &repo, &l.err);
+
+	if (rc == 0 && group) {
+		rc = snapshot_group_parse(group, ns, &only, &l.err);
+		l.only_type = only.type;
+		l.only_id = only.id;
+	}
+	l.repo = repo;
+	if (rc == 0)
+		rc = repo_list_groups(repo, ns, add_group, &l, &l.err);
+	int status = rc < 0 ? failed(&l.err, rc) : print_snapshots(&l, as_json);
+	free(l.rows);
+	return status;
+}
+
+static int run_snapshots(const struct cmd *self, int argc, char **argv)
+{
+	const char *repository = NULL, *ns = "", *format = NULL;
+	bool as_json;
+	char **args;
+	size_t count;
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(repository),
+		CMD_OPT_NS(ns),
+		CMD_OPT_OUTPUT_FORMAT(format),
+		{ 0 },
+	};
+	int status = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (!cmd_output_json(format, &as_json))
+		return opts_usage(self, "unknown output format '%s'", format);
+	return list_snapshots(repository, ns, count > 0 ? args[0] : NULL, as_json);
+}
+
+const struct cmd cmd_snapshots = {
+	.name = "snapshots",
+	.synopsis = "[GROUP]",
+	.summary = "List the snapshots of a namespace or group",
+	.description = "GROUP is TYPE/ID, as in host/web1.  Backups that are not finished are not "
+		       "listed.\nA snapshot whose manifest is damaged is listed with what is "
+		       "wrong, and the exit status is 1.",
+	.run = run_snapshots,
+};
+
+/* --- files --- */
+
+static int compare_files(const void *a, const void *b)
+{
+	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+
+	return strcmp(json_string_value(json_object_get(x, "filename")),
+		      json_string_value(json_object_get(y, "filename")));
+}
+
+/* A copy sorted by name. */
+static json_t *sorted_files(const json_t *files)
+{
+	size_t count = json_array_size(files);
+	AUTO(free) json_t **rows = calloc(count + 1, sizeof(json_t *));
+	AUTO(json) json_t *sorted = json_array();
+
+	if (!rows || !sorted)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		rows[i] = json_array_get(files, i);
+	qsort(rows, count, sizeof(*rows), compare_files);
+	for (size_t i = 0; i < count; i++)
+		if (json_array_append(sorted, rows[i]) < 0)
+			return NULL;
+	return steal(&sorted);
+}
+
+static void print_files(const json_t *files)
+{
+	int width = 0;
+	size_t i;
+	const json_t *row;
+
+	json_array_foreach(files, i, row) {
+		size_t n = json_string_length(json_object_get(row, "filename"));
+
+		if ((int)n > width)
+			width = (int)n;
+	}
+	json_array_foreach(files, i, row) {
+		char size[32];
+
+		cmd_format_size((uint64_t)json_integer_value(json_object_get(row, "size")), size,
+				sizeof(size));
+		printf("%-*s  %12s  %s\n", width,
+		       json_string_value(json_object_get(row, "filename")), size,
+		       json_string_value(json_object_get(row, "crypt-mode")));
+	}
+}
+
+static int list_files(const char *repository, const char *ns, const char *snapshot,
+		      bool as_json)
+{
+	AUTO(repo) struct repo *repo = NULL;
+	AUTO(manifest) struct manifest *m = NULL;
+	struct snapshot_name name;
+	struct err err = ERR_INIT;
+	size_t blob_size;
+	uint64_t sum;
+	int rc = repo_open(repository, &repo, &err);
+
+	if (rc == 0)
+		rc = repo_resolve(repo, snapshot, ns, &name, &err);
+	if (rc == 0)
+		rc = load_manifest(repo, &name, &m, &blob_size, &err);
+	if (rc < 0)
+		return failed(&err, rc);
+	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
+	AUTO(json) json_t *sorted = files ? sorted_files(files) : NULL;
+	if (!sorted)
+		return failed(NULL, -ENOMEM);
+	if (as_json)
+		return print_json(sorted);
+	print_files(sorted);
+	return EXIT_DONE;
+}
+
+static int run_files(const struct cmd *self, int argc, char **argv)
+{
+	const char *repository = NULL, *ns = "", *format = NULL;
+	bool as_json;
+	char **args;
+	size_t count;
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(repository),
+		CMD_OPT_NS(ns),
+		CMD_OPT_OUTPUT_FORMAT(format),
+		{ 0 },
+	};
+	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (!cmd_output_json(format, &as_json))
+		return opts_usage(self, "unknown output format '%s'", format);
+	return list_files(repository, ns, args[0], as_json);
+}
+
+const struct cmd cmd_files = {
+	.name = "files",
+	.synopsis = "SNAPSHOT",
+	.summary = "List the files of a snapshot",
+	.description = "SNAPSHOT is TYPE/ID/TIME, or TYPE/ID/latest or TYPE/ID for the newest.",
+	.run = run_files,
+};
