@@ -6,6 +6,7 @@
 #include "archive/base/siphash.h"
 #include "archive/goodbye.h"
 #include "archive/head.h"
+#include "archive/item.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -217,31 +218,32 @@ static int read_preamble(struct tree *t, struct read_at *meta, uint64_t *offset,
 {
 	uint8_t bytes[2 * PXAR_HEADER_SIZE + PXAR_FORMAT_VERSION_BODY_SIZE];
 	const uint8_t *next = bytes + PXAR_HEADER_SIZE + PXAR_FORMAT_VERSION_BODY_SIZE;
-	uint64_t version, size;
+	struct item_header item;
 	int rc = read_at_exact(meta, bytes, sizeof(bytes), 0, err);
 
+	if (rc == 0)
+		rc = item_header_decode(bytes, &item, err);
 	if (rc < 0)
 		return rc;
 	t->version = PXAR_VERSION_1;
 	*offset = 0;
-	if (le64_get(bytes) != PXAR_FORMAT_VERSION)
+	if (item.type != PXAR_FORMAT_VERSION)
 		return 0;
-	if (le64_get(bytes + 8) != PXAR_HEADER_SIZE + PXAR_FORMAT_VERSION_BODY_SIZE)
-		return err_set(err, EBADMSG, "format version item has size %" PRIu64,
-			       le64_get(bytes + 8));
-	version = le64_get(bytes + PXAR_HEADER_SIZE);
-	if (version != PXAR_VERSION_1 && version != PXAR_VERSION_2)
-		return err_set(err, EOPNOTSUPP, "format version %" PRIu64 " is not known", version);
-	t->version = (unsigned)version;
+	rc = item_version_decode(bytes + PXAR_HEADER_SIZE, (size_t)item.body_size, &t->version,
+				 err);
+	if (rc == 0)
+		rc = item_header_decode(next, &item, err);
+	if (rc < 0)
+		return rc;
 	*offset = PXAR_HEADER_SIZE + PXAR_FORMAT_VERSION_BODY_SIZE;
-	if (le64_get(next) != PXAR_PRELUDE)
+	if (item.type != PXAR_PRELUDE)
 		return 0;
-	size = le64_get(next + 8);
-	if (size < PXAR_HEADER_SIZE || size > meta->size - *offset)
-		return err_set(err, EBADMSG, "prelude has size %" PRIu64, size);
 	t->prelude_begin = *offset + PXAR_HEADER_SIZE;
-	t->prelude_size = size - PXAR_HEADER_SIZE;
-	*offset += size;
+	t->prelude_size = item.body_size;
+	if (item.body_size > meta->size - t->prelude_begin)
+		return err_set(err, EBADMSG, "prelude of %" PRIu64 " bytes reaches past the end",
+			       item.body_size);
+	*offset = t->prelude_begin + t->prelude_size;
 	return 0;
 }
 
@@ -683,42 +685,34 @@ int tree_path(const struct tree *tree, struct read_at *meta, const char *path,
 
 /* --- the payload stream --- */
 
-/* The header of an item in the payload stream must say exactly this. */
-static int check_payload_header(struct read_at *payload, uint64_t offset, uint64_t type,
-				uint64_t size, const char *what, struct err *err)
+int tree_payload_check(const struct tree_entry *e, struct read_at *payload, uint64_t *begin,
+		       struct err *err)
+{
+	const struct item_payload_ref ref = { e->content_offset, e->content_size };
+	uint8_t header[PXAR_HEADER_SIZE];
+	uint64_t size, end;
+	int rc;
+
+	if (ref.offset < PXAR_HEADER_SIZE || ckd_add(&size, ref.size, PXAR_HEADER_SIZE) ||
+	    ckd_add(&end, ref.offset, size) || end > payload->size)
+		return err_set(err, EBADMSG, "content at offset %" PRIu64 ", %" PRIu64
+			       " bytes, is not inside the payload stream of %" PRIu64 " bytes",
+			       ref.offset, ref.size, payload->size);
+	rc = read_at_exact(payload, header, sizeof(header), ref.offset, err);
+	if (rc == 0)
+		rc = item_payload_check(header, &ref, err);
+	if (rc < 0)
+		return rc;
+	*begin = ref.offset + PXAR_HEADER_SIZE;
+	return 0;
+}
+
+static int check_marker(struct read_at *payload, uint64_t offset, uint64_t type, struct err *err)
 {
 	uint8_t header[PXAR_HEADER_SIZE];
 	int rc = read_at_exact(payload, header, sizeof(header), offset, err);
 
-	if (rc < 0)
-		return rc;
-	if (le64_get(header) != type)
-		return err_set(err, EBADMSG, "no %s at offset %" PRIu64 " of the payload stream",
-			       what, offset);
-	if (le64_get(header + 8) != size)
-		return err_set(err, EBADMSG, "%s at offset %" PRIu64
-			       " of the payload stream has size %" PRIu64 ", not %" PRIu64,
-			       what, offset, le64_get(header + 8), size);
-	return 0;
-}
-
-int tree_payload_check(const struct tree_entry *e, struct read_at *payload, uint64_t *begin,
-		       struct err *err)
-{
-	uint64_t size, end;
-	int rc;
-
-	if (e->content_offset < PXAR_HEADER_SIZE ||
-	    ckd_add(&size, e->content_size, PXAR_HEADER_SIZE) ||
-	    ckd_add(&end, e->content_offset, size) || end > payload->size)
-		return err_set(err, EBADMSG, "content at offset %" PRIu64 ", %" PRIu64
-			       " bytes, is not inside the payload stream of %" PRIu64 " bytes",
-			       e->content_offset, e->content_size, payload->size);
-	rc = check_payload_header(payload, e->content_offset, PXAR_PAYLOAD, size, "payload", err);
-	if (rc < 0)
-		return rc;
-	*begin = e->content_offset + PXAR_HEADER_SIZE;
-	return 0;
+	return rc < 0 ? rc : item_marker_check(header, type, err);
 }
 
 int tree_payload_markers(struct read_at *payload, struct err *err)
@@ -728,10 +722,9 @@ int tree_payload_markers(struct read_at *payload, struct err *err)
 	if (payload->size < 2 * PXAR_HEADER_SIZE)
 		return err_set(err, EBADMSG, "payload stream of %" PRIu64 " bytes is too short",
 			       payload->size);
-	rc = check_payload_header(payload, 0, PXAR_PAYLOAD_START_MARKER, PXAR_HEADER_SIZE,
-				  "start marker", err);
+	rc = check_marker(payload, 0, PXAR_PAYLOAD_START_MARKER, err);
 	if (rc < 0)
 		return rc;
-	return check_payload_header(payload, payload->size - PXAR_HEADER_SIZE,
-				    PXAR_PAYLOAD_TAIL_MARKER, PXAR_HEADER_SIZE, "tail marker", err);
+	return check_marker(payload, payload->size - PXAR_HEADER_SIZE, PXAR_PAYLOAD_TAIL_MARKER,
+			    err);
 }
