@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 enum {
 	SHARD_COUNT = 16, /* a power of two */
@@ -50,6 +51,7 @@ struct mapping {
 
 struct chunk_cache {
 	size_t bytes_max;
+	uint64_t seed;
 	atomic_size_t bytes[CHUNK_CLASS_COUNT]; /* of all chunks alive */
 	atomic_uint_fast64_t clock; /* ticks at each use */
 	pthread_mutex_t trim_lock; /* one evicts at a time, or two would evict for one's need */
@@ -59,10 +61,11 @@ struct chunk_cache {
 	struct shard shards[SHARD_COUNT];
 };
 
-/* Keys are digests, but those of plain files are not: all words count. */
-static uint64_t key_hash(const struct digest *key)
+/* All words count: those of plain files' keys are no digests.  The seed is secret: who makes
+ * chunks to be mounted by others could choose them to meet in one bucket. */
+static uint64_t key_hash(const struct chunk_cache *c, const struct digest *key)
 {
-	uint64_t word[4], hash = 0;
+	uint64_t word[4], hash = c->seed;
 
 	static_assert(sizeof(word) == DIGEST_SIZE, "digest");
 	memcpy(word, key->bytes, sizeof(word));
@@ -104,7 +107,7 @@ static void shard_grow(struct shard *s)
 	s->bucket_count = count;
 	for (size_t i = 0; i < old_count; i++) {
 		for (struct chunk *chunk = old[i], *next; chunk; chunk = next) {
-			struct chunk **bucket = bucket_of(s, key_hash(&chunk->key));
+			struct chunk **bucket = bucket_of(s, chunk->hash);
 
 			next = chunk->hash_next;
 			chunk->hash_next = *bucket;
@@ -149,14 +152,13 @@ static void shard_use(struct chunk_cache *c, struct shard *s, struct chunk *chun
 	lru_push(lru, chunk);
 }
 
-static void shard_link(struct chunk_cache *c, struct shard *s, uint64_t hash,
-		       struct chunk *chunk)
+static void shard_link(struct chunk_cache *c, struct shard *s, struct chunk *chunk)
 {
 	struct chunk **bucket;
 
 	if (s->count >= s->bucket_count)
 		shard_grow(s);
-	bucket = bucket_of(s, hash);
+	bucket = bucket_of(s, chunk->hash);
 	chunk->hash_next = *bucket;
 	*bucket = chunk;
 	lru_push(&s->lru[chunk->class_], chunk);
@@ -166,7 +168,7 @@ static void shard_link(struct chunk_cache *c, struct shard *s, uint64_t hash,
 
 static void shard_unlink(struct shard *s, struct chunk *chunk)
 {
-	struct chunk **link = bucket_of(s, key_hash(&chunk->key));
+	struct chunk **link = bucket_of(s, chunk->hash);
 
 	while (*link != chunk)
 		link = &(*link)->hash_next;
@@ -377,6 +379,8 @@ struct chunk_cache *chunk_cache_new(size_t bytes_max)
 		return NULL;
 	memset(c, 0, sizeof(*c));
 	c->bytes_max = bytes_max;
+	if (getrandom(&c->seed, sizeof(c->seed), GRND_NONBLOCK) < 0)
+		c->seed = (uintptr_t)c;
 	pthread_mutex_init(&c->trim_lock, NULL);
 	pthread_mutex_init(&c->spare_lock, NULL);
 	for (int i = 0; i < SHARD_COUNT; i++)
@@ -417,7 +421,7 @@ size_t chunk_cache_bytes_max(const struct chunk_cache *c)
 
 struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key)
 {
-	uint64_t hash = key_hash(key);
+	uint64_t hash = key_hash(c, key);
 	struct shard *s = shard_of(c, hash);
 	struct chunk *chunk;
 
@@ -435,7 +439,7 @@ struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key)
 
 struct chunk *chunk_cache_peek(struct chunk_cache *c, const struct digest *key)
 {
-	uint64_t hash = key_hash(key);
+	uint64_t hash = key_hash(c, key);
 	struct shard *s = shard_of(c, hash);
 	struct chunk *chunk;
 
@@ -464,6 +468,7 @@ struct chunk *chunk_new(struct chunk_cache *c, const struct digest *key, size_t 
 		return NULL;
 	}
 	chunk->key = *key;
+	chunk->hash = key_hash(c, key);
 	chunk->class_ = class_;
 	chunk->cost = cost;
 	atomic_init(&chunk->refs, 1);
@@ -472,16 +477,15 @@ struct chunk *chunk_new(struct chunk_cache *c, const struct digest *key, size_t 
 
 struct chunk *chunk_cache_insert(struct chunk_cache *c, struct chunk *fresh)
 {
-	uint64_t hash = key_hash(&fresh->key);
-	struct shard *s = shard_of(c, hash);
+	struct shard *s = shard_of(c, fresh->hash);
 	struct chunk *old;
 
 	pthread_mutex_lock(&s->lock);
-	old = shard_find(s, hash, &fresh->key);
+	old = shard_find(s, fresh->hash, &fresh->key);
 	if (old)
 		chunk_ref(old);
 	else
-		shard_link(c, s, hash, chunk_ref(fresh));
+		shard_link(c, s, chunk_ref(fresh));
 	pthread_mutex_unlock(&s->lock);
 
 	if (!old)

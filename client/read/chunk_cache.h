@@ -35,6 +35,7 @@ struct chunk {
 	enum chunk_class class_;
 	atomic_uint refs; /* users, and one of the cache's while it is linked */
 	size_t cost; /* bytes it counts for */
+	uint64_t hash; /* of the key */
 	uint64_t used; /* when it was last asked for; the shard's lock */
 	struct chunk *hash_next; /* the shard's lock */
 	struct chunk *newer, *older; /* the shard's lock */
