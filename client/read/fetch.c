@@ -339,9 +339,9 @@ static struct fetch_load *next_load(struct fetch *f)
 	f->running++;
 	if (!load->first)
 		f->stats.hints++;
-	if (load->want.class_ == CHUNK_META)
+	if (load->want.size > 0 && load->want.class_ == CHUNK_META)
 		f->stats.meta_loads++;
-	else
+	else if (load->want.size > 0)
 		f->stats.payload_loads++;
 	return load;
 }

@@ -49,7 +49,7 @@ struct fetch_want {
 	struct fetch_source *source;
 	uint64_t index; /* for the source */
 	struct digest key;
-	size_t size; /* plain */
+	size_t size; /* plain; 0: no chunk, but something that is loaded the same way */
 	enum chunk_class class_;
 };
 
@@ -97,7 +97,7 @@ bool fetch_cancel(struct fetch *f, struct fetch_wait *wait);
 void fetch_drain(struct fetch *f, struct fetch_source *source);
 
 struct fetch_stats {
-	uint64_t meta_loads, payload_loads; /* loads begun, hints included */
+	uint64_t meta_loads, payload_loads; /* chunks with bytes, hints included */
 	uint64_t hints; /* loads nobody had asked for when they began */
 	uint64_t errors; /* loads that failed */
 	size_t queued, running, threads; /* now */
