@@ -539,8 +539,8 @@ void backup_progress(struct backup *b, struct backup_progress *out)
 		struct upload_stats *s = &b->streams[i].stats;
 
 		out->bytes += atomic_load_explicit(&s->bytes, memory_order_relaxed);
+		out->new_bytes += atomic_load_explicit(&s->new_bytes, memory_order_relaxed);
 		out->reused_bytes += atomic_load_explicit(&s->reused_bytes, memory_order_relaxed);
-		out->stored_bytes += atomic_load_explicit(&s->stored_bytes, memory_order_relaxed);
 	}
 	for (size_t i = 0; i < b->params->spec_count; i++) {
 		struct walk_stats *w = &b->walks[i];

@@ -68,8 +68,8 @@ DEFINE_AUTO_PTR(backup)
 int backup_run(struct backup *b, struct err *err);
 
 struct backup_progress {
-	uint64_t bytes; /* of all streams, so far */
-	uint64_t reused_bytes, stored_bytes;
+	uint64_t bytes; /* of all streams, as far as they are indexed */
+	uint64_t new_bytes, reused_bytes; /* together a little more than that */
 	uint64_t entries, files, skipped;
 	uint64_t bytes_expected; /* going by the previous snapshot; 0: not known */
 };

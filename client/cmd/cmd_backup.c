@@ -269,12 +269,14 @@ static void format_part(uint64_t bytes, uint64_t chunks, char *out, size_t size)
 	snprintf(out, size, "%s (%" PRIu64 ")", text, chunks);
 }
 
-static void print_stream(const struct backup_stream *s, int name_width)
+static void print_stream(const struct backup_stream *s, int name_width, bool dry_run)
 {
 	char bytes[32], new[64] = "", reused[64] = "", stored[32];
 
 	cmd_format_size(s->stats.bytes, bytes, sizeof(bytes));
 	cmd_format_size(s->stats.stored_bytes, stored, sizeof(stored));
+	if (dry_run && s->kind != BACKUP_STREAM_BLOB)
+		snprintf(stored, sizeof(stored), "?"); /* nothing was compressed */
 	if (s->kind == BACKUP_STREAM_BLOB) {
 		printf("%-*s  %11s  %7s  %-20s  %-20s  %11s\n", name_width, s->name, bytes, "", "",
 		       "", stored);
@@ -302,7 +304,7 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 	printf("%-*s  %11s  %7s  %-20s  %-20s  %11s  %8s\n", width, "FILE", "BYTES", "CHUNKS",
 	       "NEW (CHUNKS)", "REUSED (CHUNKS)", "COMPRESSED", "TIME");
 	for (size_t i = 0; i < backup_stream_count(b); i++)
-		print_stream(backup_stream(b, i), width);
+		print_stream(backup_stream(b, i), width, j->settings.dry_run);
 	printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
 	if (end.skipped)
 		printf(", %" PRIu64 " SKIPPED", end.skipped);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/progress.h"
 
-#include "client/cmd/cmd.h"
-
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -29,7 +27,7 @@ struct progress {
 
 	pthread_mutex_t lock;
 	pthread_cond_t stopped;
-	/* lock: */
+	/* lock, which also keeps messages and the line apart: */
 	bool stop;
 	bool line_shown;
 };
@@ -57,6 +55,17 @@ __attribute__((format(printf, 4, 5))) static size_t append(char *out, size_t siz
 	return used + (n > 0 ? (size_t)n : 0);
 }
 
+/* "490.8 MiB": one decimal, so that the line does not jump about. */
+static void format_short(double bytes, char *out, size_t size)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	unsigned unit = 0;
+
+	for (; bytes >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+		bytes /= 1024;
+	snprintf(out, size, "%.*f %s", unit ? 1 : 0, bytes, units[unit]);
+}
+
 static size_t append_time_left(const struct backup_progress *now, uint64_t elapsed_ms, char *out,
 			       size_t size, size_t used)
 {
@@ -79,24 +88,25 @@ static size_t append_time_left(const struct backup_progress *now, uint64_t elaps
 void progress_format(const struct backup_progress *now, uint64_t elapsed_ms, char *out,
 		     size_t size)
 {
+	const double taken = (double)now->new_bytes + (double)now->reused_bytes;
 	char bytes[SIZE_TEXT_SIZE], other[SIZE_TEXT_SIZE];
 	size_t used;
 
-	cmd_format_size(now->bytes, bytes, sizeof(bytes));
+	format_short((double)now->bytes, bytes, sizeof(bytes));
 	used = append(out, size, 0, "%s", bytes);
 	if (now->bytes < now->bytes_expected) {
-		cmd_format_size(now->bytes_expected, other, sizeof(other));
+		format_short((double)now->bytes_expected, other, sizeof(other));
 		used = append(out, size, used, " of about %s", other);
 	}
 	used = append(out, size, used, ", %" PRIu64 " files", now->files);
 	if (elapsed_ms > 0) {
-		cmd_format_size((uint64_t)((double)now->bytes * 1000 / (double)elapsed_ms), other,
-				sizeof(other));
+		format_short((double)now->bytes * 1000 / (double)elapsed_ms, other,
+			     sizeof(other));
 		used = append(out, size, used, ", %s/s", other);
 	}
-	if (now->reused_bytes && now->bytes)
+	if (now->reused_bytes)
 		used = append(out, size, used, ", %u%% reused",
-			      (unsigned)((double)now->reused_bytes * 100 / (double)now->bytes));
+			      (unsigned)((double)now->reused_bytes * 100 / taken));
 	if (now->skipped)
 		used = append(out, size, used, ", %" PRIu64 " skipped", now->skipped);
 	append_time_left(now, elapsed_ms, out, size, used);

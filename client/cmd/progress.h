@@ -23,7 +23,7 @@ void progress_stop(struct progress *p);
 /* A log message of this level beside the line; `p` may be NULL. */
 void progress_message(struct progress *p, enum log_level level, const char *text);
 
-/* The line itself, for tests: "1.5 GiB of about 5.1 GiB, 12345 files, 250 MiB/s, 99% reused,
+/* The line itself, for tests: "1.5 GiB of about 5.1 GiB, 12345 files, 250.0 MiB/s, 99% reused,
  * 0:14 left".  `elapsed_ms` > 0 gives the rate. */
 void progress_format(const struct backup_progress *now, uint64_t elapsed_ms, char *out,
 		     size_t size);

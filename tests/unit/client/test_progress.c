@@ -13,13 +13,14 @@ static void says_how_far_and_how_fast(void **state)
 
 	(void)state;
 	progress_format(&now, 0, line, sizeof(line));
-	assert_string_equal(line, "3 MiB, 12 files");
+	assert_string_equal(line, "3.0 MiB, 12 files");
 	progress_format(&now, 1500, line, sizeof(line));
-	assert_string_equal(line, "3 MiB, 12 files, 2 MiB/s");
-	now.reused_bytes = 3 << 19;
+	assert_string_equal(line, "3.0 MiB, 12 files, 2.0 MiB/s");
+	now.reused_bytes = 2 << 20;
+	now.new_bytes = 2 << 20;
 	now.skipped = 2;
 	progress_format(&now, 1500, line, sizeof(line));
-	assert_string_equal(line, "3 MiB, 12 files, 2 MiB/s, 50% reused, 2 skipped");
+	assert_string_equal(line, "3.0 MiB, 12 files, 2.0 MiB/s, 50% reused, 2 skipped");
 }
 
 static void guesses_the_end_only_when_it_can(void **state)
@@ -29,9 +30,9 @@ static void guesses_the_end_only_when_it_can(void **state)
 
 	(void)state;
 	progress_format(&now, 1000, line, sizeof(line));
-	assert_string_equal(line, "1 MiB of about 10 MiB, 0 files, 1 MiB/s");
+	assert_string_equal(line, "1.0 MiB of about 10.0 MiB, 0 files, 1.0 MiB/s");
 	progress_format(&now, 8000, line, sizeof(line));
-	assert_string_equal(line, "1 MiB of about 10 MiB, 0 files, 128 KiB/s, 1:12 left");
+	assert_string_equal(line, "1.0 MiB of about 10.0 MiB, 0 files, 128.0 KiB/s, 1:12 left");
 	progress_format(&now, 800000, line, sizeof(line));
 	assert_non_null(strstr(line, "2:00:00 left"));
 	now.bytes = now.bytes_expected;
