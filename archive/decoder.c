@@ -343,7 +343,7 @@ static int decode_closing(struct decoder *d, const struct item_header *header, s
 static int decode_hardlink(struct decoder *d, size_t size, struct err *err)
 {
 	struct decoder_event *ev = &d->event;
-	struct item_hardlink link;
+	struct item_hardlink link = { 0 };
 	const uint8_t *body;
 	int rc = input_peek(&d->meta, size, &body, err);
 
@@ -378,7 +378,7 @@ static int decode_filename(struct decoder *d, size_t size, struct err *err)
 static int decode_member(struct decoder *d, const struct item_header *filename, struct err *err)
 {
 	struct decoder_event *ev = &d->event;
-	struct item_header header;
+	struct item_header header = { 0 };
 	int rc;
 
 	*ev = (struct decoder_event){ .kind = DECODER_ENTRY,
@@ -438,7 +438,8 @@ static int check_slot(struct decoder_member *members, size_t count, uint64_t goo
 	if (!ckd_sub(&offset, goodbye_offset, slot->offset))
 		m = find_member(members, count, offset);
 	if (!m)
-		return err_set(err, EBADMSG, "goodbye slot leads to no member, %" PRIu64 " bytes back",
+		return err_set(err, EBADMSG,
+			       "goodbye slot leads to no member, %" PRIu64 " bytes back",
 			       slot->offset);
 	if (m->slot_size)
 		return err_set(err, EBADMSG, "two goodbye slots for the member at offset %" PRIu64,
@@ -510,7 +511,7 @@ static int check_tail(struct decoder *d, uint64_t slot_count, struct err *err)
 	uint64_t distance = d->item_offset - d->dirs[d->depth - 1].entry_offset;
 	struct goodbye_slot tail;
 	const uint8_t *bytes;
-	uint64_t count;
+	uint64_t count = 0;
 	int rc = input_peek(&d->meta, PXAR_GOODBYE_SLOT_SIZE, &bytes, err);
 
 	if (!rc)

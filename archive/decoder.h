@@ -22,7 +22,8 @@
  * Trust:   both streams are hostile; every rule of "Damaged input" that can be checked front to
  *          back is.  Not checked: that a hard link leads to a regular file of that path.
  * Errors:  -EBADMSG malformed or cut short, -EOPNOTSUPP unknown version, -E2BIG over one of the
- *          bounds in pxar.h, -ENOMEM, what a source returned.  All of them are final.
+ *          bounds in pxar.h, -EINVAL a payload stream beside version 1, -ENOMEM, what a source
+ *          returned.  All of them are final.
  */
 #ifndef PXARFS_DECODER_H
 #define PXARFS_DECODER_H
@@ -71,7 +72,7 @@ struct decoder_event {
 	uint64_t target_offset; /* HARDLINK: of the FILENAME of the first name */
 	uint64_t device_major, device_minor; /* char and block devices */
 	uint64_t content_size; /* regular files */
-	uint64_t content_offset; /* of the PAYLOAD header: version 1 here, 2 in the payload stream */
+	uint64_t content_offset; /* of the PAYLOAD header; version 2: in the payload stream */
 
 	/* DIR_END */
 	uint64_t goodbye_offset;

@@ -143,11 +143,12 @@ static int head_error(int rc, struct err *err)
 {
 	switch (rc) {
 	case -E2BIG:
-		return err_set(err, E2BIG, "name, target or attributes are too long for a pxar archive");
+		return err_set(err, E2BIG,
+			       "name, target or attributes are too long for an archive");
 	case -ENOMEM:
 		return err_set(err, ENOMEM, "out of memory");
 	}
-	return err_set(err, -rc, "name, target or metadata are not what a pxar archive can hold");
+	return err_set(err, -rc, "name, target or metadata are not what an archive can hold");
 }
 
 /* Start the head of a member with its name, and make sure that its slot can be kept. */
@@ -174,7 +175,8 @@ static int begin_entry(struct encoder *e, const char *name, const struct metadat
 	if (rc < 0)
 		return rc;
 	if (have != type && have != other_type)
-		return err_set(err, EINVAL, "an entry of mode %" PRIo64 " was given as another type",
+		return err_set(err, EINVAL,
+			       "an entry of mode %" PRIo64 " was given as another type",
 			       meta->mode);
 	rc = item_metadata_encode(&e->head, meta);
 	return rc < 0 ? head_error(rc, err) : 0;

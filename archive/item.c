@@ -323,7 +323,6 @@ int item_attribute_decode(uint64_t type, const uint8_t *body, size_t size, struc
 		m->quota_projid = cursor_u64(&c);
 		return only_once(&m->has_quota_projid, type, &c, err);
 	}
-	assert(!"no attribute");
 	return err_set(err, EINVAL, "%s item is no attribute", item_type_name(type));
 }
 
@@ -382,7 +381,8 @@ int item_hardlink_decode(const uint8_t *body, size_t size, uint64_t filename_off
 	if (c.overrun || !cursor_left(&c))
 		return wrong_size("HARDLINK", size, err);
 	if (!distance || distance > filename_offset)
-		return err_set(err, EBADMSG, "hard link reaches back %" PRIu64 " bytes from %" PRIu64,
+		return err_set(err, EBADMSG,
+			       "hard link reaches back %" PRIu64 " bytes from %" PRIu64,
 			       distance, filename_offset);
 	rc = check_text("HARDLINK", body + HARDLINK_DISTANCE_SIZE, cursor_left(&c), err);
 	if (rc < 0)

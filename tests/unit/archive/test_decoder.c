@@ -140,7 +140,9 @@ static void hands_on_the_error_of_a_source(void **state)
 	}
 	for (size_t at = 1; at <= x.payload.size; at++) {
 		struct pipe meta = { .data = x.meta.data, .size = x.meta.size };
-		struct pipe payload = { .data = x.payload.data, .size = x.payload.size, .piece = 7 };
+		struct pipe payload = { .data = x.payload.data,
+					.size = x.payload.size,
+					.piece = 7 };
 		struct err err = ERR_INIT;
 
 		payload.fail_at = at;

@@ -462,7 +462,6 @@ static void refuses_a_table_out_of_order_or_with_a_slot_twice(void **state)
 static void refuses_a_table_of_the_wrong_count(void **state)
 {
 	for (size_t count = 0; count <= 3; count++) {
-		AUTO(wbuf) struct wbuf b = WBUF_INIT(4096);
 		AUTO(build) struct build a = BUILD_INIT;
 		struct goodbye_slot slot = { 1, 1, 1 };
 		uint64_t goodbye;
