@@ -473,6 +473,22 @@ void fetch_free(struct fetch *f)
 	free(f);
 }
 
+/* A new load with somebody to run it.  Under f->lock. */
+static int queue_load(struct fetch *f, const struct fetch_want *want, enum lane_id lane,
+		      struct fetch_load **out, struct err *err)
+{
+	struct fetch_load *load = load_new(f, want, lane);
+
+	if (!load)
+		return err_set(err, ENOMEM, "out of memory");
+	if (!wake_worker(f)) {
+		load_drop(f, load);
+		return err_set(err, ENOMEM, "cannot start a thread");
+	}
+	*out = load;
+	return 0;
+}
+
 /* The load to wait for, or the chunk that came meanwhile.  Under f->lock. */
 static int join_load(struct fetch *f, const struct fetch_want *want, enum lane_id lane,
 		     struct fetch_load **load, struct chunk **chunk, struct err *err)
@@ -483,16 +499,7 @@ static int join_load(struct fetch *f, const struct fetch_want *want, enum lane_i
 	if (*load)
 		return 0;
 	*chunk = chunk_cache_peek(f->cache, &want->key);
-	if (*chunk)
-		return 0;
-	*load = load_new(f, want, lane);
-	if (!*load)
-		return err_set(err, ENOMEM, "out of memory");
-	if (!wake_worker(f)) {
-		load_drop(f, *load);
-		return err_set(err, ENOMEM, "cannot start a thread");
-	}
-	return 0;
+	return *chunk ? 0 : queue_load(f, want, lane, load, err);
 }
 
 void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait *wait)
@@ -506,7 +513,7 @@ void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait
 	wait->want = *want;
 	wait->load = NULL;
 	rc = join_load(f, want, lane_for(want), &load, &chunk, &err);
-	if (load && rc == 0)
+	if (load)
 		wait_attach(f, load, wait);
 	pthread_mutex_unlock(&f->lock);
 
