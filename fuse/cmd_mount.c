@@ -2,6 +2,7 @@
 #include "fuse/cmd_mount.h"
 
 #include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "fuse/mount_source.h"
 #include "fuse/serve.h"
@@ -181,6 +182,20 @@ static int parse_options(struct arguments *a, const struct opt_list *list, struc
 	return 0;
 }
 
+/* The key given on the command line, or in the words behind "-o"; while there still is a
+ * terminal to ask for its passphrase on. */
+static int load_key(struct serve_params *params, struct keys_options *keys, struct err *err)
+{
+	if (params->opts.keyfile[0]) {
+		if (keys->keyfile)
+			return err_set(err, EINVAL, "--keyfile and -o keyfile= exclude each other");
+		keys->keyfile = params->opts.keyfile;
+	}
+	if (params->file && (keys->keyfile || keys->keyfd))
+		return err_set(err, EINVAL, "archive files are never encrypted: no key is needed");
+	return keys_given(keys, &params->key, err);
+}
+
 static void opt_list_cleanup(struct opt_list *l)
 {
 	opt_list_release(l);
@@ -190,12 +205,14 @@ static int run(const struct cmd *self, int argc, char **argv)
 {
 	AUTO(opt_list) struct opt_list options = { 0 };
 	struct arguments a = { 0 };
+	struct keys_options keys = { 0 };
 	struct err err = ERR_INIT;
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(a.params.repository),
 		CMD_OPT_NS(a.params.ns),
 		{ "options", 'o', OPT_LIST, &options, "OPTION[,...]",
 		  "mount options, see mount.pxarfs(8)" },
+		KEYS_OPT_READ(keys),
 		{ "foreground", 'f', OPT_FLAG, &a.foreground, NULL,
 		  "stay in the foreground, log to standard error" },
 		{ 0 },
@@ -217,6 +234,8 @@ static int run(const struct cmd *self, int argc, char **argv)
 	}
 	if (rc == 0)
 		rc = find_mount_point(&a, args[count - 1], &err);
+	if (rc == 0)
+		rc = load_key(&a.params, &keys, &err);
 	if (rc < 0) {
 		log_error("%s", err_text(&err, rc));
 		return EXIT_FAILED;
@@ -268,6 +287,7 @@ int cmd_mount_helper(int argc, char **argv)
 {
 	AUTO(opt_list) struct opt_list options = { 0 };
 	struct arguments a = { 0 };
+	struct keys_options keys = { 0 };
 	struct err err = ERR_INIT;
 	int rc;
 
@@ -282,6 +302,8 @@ int cmd_mount_helper(int argc, char **argv)
 		rc = find_source(&a, argv[optind], &err);
 	if (rc == 0)
 		rc = find_mount_point(&a, argv[optind + 1], &err);
+	if (rc == 0)
+		rc = load_key(&a.params, &keys, &err);
 	if (rc < 0) {
 		fprintf(stderr, "mount.pxarfs: %s\n", err_text(&err, rc));
 		return EXIT_FAILED;

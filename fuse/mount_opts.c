@@ -4,6 +4,7 @@
 #include "fuse/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 enum word_kind {
@@ -13,6 +14,7 @@ enum word_kind {
 	WORD_SIZE, /* bytes, with K, M, G or T */
 	WORD_SECONDS, /* kept as milliseconds */
 	WORD_READERS,
+	WORD_PATH,
 };
 
 struct word {
@@ -36,6 +38,7 @@ static const struct word words[] = {
 	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
+	{ "keyfile", WORD_PATH, FIELD(keyfile), false },
 
 	/* always so */
 	{ .name = "ro" },
@@ -147,6 +150,15 @@ static int take_number(unsigned *field, const char *value, size_t length, unsign
 	return 0;
 }
 
+static int take_path(char *field, const char *value, size_t length, struct err *err)
+{
+	if (length == 0 || length >= PATH_MAX)
+		return err_set(err, EINVAL, "not a path");
+	memcpy(field, value, length);
+	field[length] = '\0';
+	return 0;
+}
+
 static int take_word(struct mount_opts *o, const struct word *w, const char *value,
 		     size_t length, struct err *err)
 {
@@ -162,6 +174,8 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 		return take_number(field, value, length, 1000, MOUNT_OPTS_TIMEOUT_SECONDS_MAX, err);
 	case WORD_READERS:
 		return take_number(field, value, length, 1, LOOP_READERS_MAX, err);
+	case WORD_PATH:
+		return take_path(field, value, length, err);
 	default:
 		return 0;
 	}

@@ -14,6 +14,7 @@
 #include "archive/base/err.h"
 #include "archive/base/wbuf.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ struct mount_opts {
 	size_t cache_bytes;
 	unsigned timeout_ms; /* of a request that waits for the repository */
 	unsigned reader_count;
+	char keyfile[PATH_MAX]; /* "": none given */
 };
 
 /* The defaults; `is_root`: the caller may let other users in. */

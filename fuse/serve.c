@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/serve.h"
 
+#include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
 #include "fuse/inode.h"
@@ -34,6 +35,7 @@ struct server {
 	char source[SOURCE_SIZE_MAX]; /* for /proc/mounts */
 	pthread_t main;
 	struct repo *repo;
+	struct crypt_key *key; /* NULL: none in use */
 	struct chunk_cache *cache;
 	struct fetch *fetch;
 	struct session session;
@@ -64,7 +66,8 @@ static int open_snapshot(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = repo_read(s->repo, &name, &reader, err);
 	if (rc == 0)
-		rc = archive_open(&s->mount.archive, s->fetch, reader, p->archive, err);
+		rc = keys_open_archive(&s->mount.archive, s->fetch, reader, &s->key, p->archive,
+				       err);
 	if (rc < 0)
 		return rc;
 	steal(&reader); /* the archive's now */
@@ -223,6 +226,7 @@ static void *release(void *arg)
 	requests_free(s->mount.requests);
 	dir_cache_free(s->mount.folders);
 	archive_free(s->mount.archive);
+	crypt_key_free(s->key);
 	fetch_free(s->fetch);
 	chunk_cache_free(s->cache);
 	repo_free(s->repo);
@@ -275,6 +279,7 @@ int serve(const struct serve_params *params, struct err *err)
 	/* Threads that come and go with their own heaps would each keep what they freed. */
 	mallopt(M_ARENA_MAX, 2);
 	s->params = params;
+	s->key = params->key;
 	s->main = pthread_self();
 	sem_init(&s->mount.ready, 0, 0);
 	block_signals(&signals);

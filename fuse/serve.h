@@ -6,6 +6,7 @@
 #define PXARFS_SERVE_H
 
 #include "archive/base/err.h"
+#include "archive/crypt.h"
 #include "fuse/mount_opts.h"
 
 /* What to mount.  Either a repository's snapshot and archive, or a plain file. */
@@ -14,6 +15,7 @@ struct serve_params {
 	const char *repository, *ns, *snapshot, *archive; /* as typed */
 	const char *mount_point; /* absolute */
 	struct mount_opts opts;
+	struct crypt_key *key; /* NULL: none given; taken over by serve() */
 	/* Called once the mount can be used, before any request waits for it.  May close
 	 * standard error. */
 	void (*ready)(void *arg);

@@ -4,6 +4,7 @@
  */
 #include "client/cmd/browse.h"
 #include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
 #include "client/cmd/listing.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
@@ -282,6 +283,7 @@ struct options {
 	const char *repository, *ns, *output_format;
 	bool is_long, is_recursive, numeric_ids;
 	enum listing_format format;
+	struct keys_options keys;
 };
 
 static void warn(void *arg, const char *message)
@@ -297,6 +299,7 @@ static int run_ls(const struct options *o, const char *snapshot, const char *nam
 	AUTO(fetch) struct fetch *fetch = cache ? fetch_new(cache, BROWSE_THREAD_COUNT) : NULL;
 	AUTO(repo) struct repo *repo = NULL;
 	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(crypt_key) struct crypt_key *key = NULL;
 	AUTO(archive) struct archive *archive = NULL;
 	AUTO(ls) struct ls ls = { .recursive = o->is_recursive };
 	struct snapshot_name which;
@@ -309,7 +312,9 @@ static int run_ls(const struct options *o, const char *snapshot, const char *nam
 	if (rc == 0)
 		rc = repo_read(repo, &which, &reader, err);
 	if (rc == 0)
-		rc = archive_open(&archive, fetch, reader, name, err);
+		rc = keys_given(&o->keys, &key, err);
+	if (rc == 0)
+		rc = keys_open_archive(&archive, fetch, reader, &key, name, err);
 	if (rc < 0)
 		return rc;
 	reader = NULL; /* the archive's now */
@@ -324,6 +329,7 @@ static int ls_run(const struct cmd *self, int argc, char **argv)
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(o.repository),
 		CMD_OPT_NS(o.ns),
+		KEYS_OPT_READ(o.keys),
 		{ "long", 'l', OPT_FLAG, &o.is_long, NULL,
 		  "mode, owner, group, size, time of change and link target too" },
 		{ "recursive", 'R', OPT_FLAG, &o.is_recursive, NULL, "folders within folders too" },

@@ -209,6 +209,25 @@ int keys_default(struct crypt_key **out, struct err *err)
 	return open_default(out, NULL, err);
 }
 
+int keys_open_archive(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		      struct crypt_key **key, const char *typed, struct err *err)
+{
+	int rc = archive_open(out, fetch, reader, *key, typed, err);
+	struct err why = ERR_INIT;
+	int found;
+
+	if (rc != -ENOKEY || *key)
+		return rc;
+	found = keys_default(key, &why);
+	if (found == 1)
+		return rc;
+	if (found < 0) {
+		*err = why;
+		return found;
+	}
+	return archive_open(out, fetch, reader, *key, typed, err);
+}
+
 /* --- what a backup does --- */
 
 void keys_choice_release(struct keys_choice *c)

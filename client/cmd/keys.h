@@ -14,6 +14,7 @@
 #include "archive/keyfile.h"
 #include "archive/manifest.h"
 #include "client/cmd/opts.h"
+#include "client/read/archive_open.h"
 
 #include <stdbool.h>
 
@@ -69,6 +70,11 @@ int keys_given(const struct keys_options *o, struct crypt_key **out, struct err 
 
 /* The default key.  1: there is none. */
 int keys_default(struct crypt_key **out, struct err *err);
+
+/* archive_open() with the key at hand (*key, NULL: none); when it turns out that one is needed,
+ * with the default key, which *key then is: the caller's, to be freed after the archive. */
+int keys_open_archive(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		      struct crypt_key **key, const char *typed, struct err *err);
 
 /* Where default files are written, folders made when missing; from malloc. */
 int keys_default_path(const char *name, char **out, struct err *err);

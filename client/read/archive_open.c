@@ -4,6 +4,7 @@
 #include "archive/base/le.h"
 #include "archive/blob.h"
 #include "archive/manifest.h"
+#include "archive/manifest_sign.h"
 #include "archive/pxar.h"
 
 #include <fcntl.h>
@@ -17,6 +18,7 @@ struct archive {
 
 	/* Of a snapshot: */
 	struct repo_reader *reader;
+	const struct crypt_key *key;
 	struct manifest *manifest;
 	char payload_name[ARCHIVE_NAME_SIZE_MAX + 1]; /* "": single stream */
 
@@ -52,6 +54,14 @@ static struct archive *archive_of_source(struct fetch_source *source)
 	return (struct archive *)((char *)source - offsetof(struct archive, payload_source));
 }
 
+/* The key that the chunks of `name` are encrypted with; NULL: they are plain. */
+static const struct crypt_key *key_of(const struct archive *a, const char *name)
+{
+	const struct manifest_file *file = manifest_find(a->manifest, name);
+
+	return file && file->crypt_mode == CRYPT_MODE_ENCRYPT ? a->key : NULL;
+}
+
 /* Open an index and compare it with the manifest before anything of it is used. */
 static int open_index(struct archive *a, const char *name, enum chunk_class class_,
 		      struct stream **out, struct err *err)
@@ -68,7 +78,8 @@ static int open_index(struct archive *a, const char *name, enum chunk_class clas
 	rc = manifest_check(a->manifest, name, ix.size, &ix.csum, err);
 	if (rc < 0)
 		return rc;
-	return stream_new_didx(out, a->fetch, a->reader, &file, &ix, class_, name, err);
+	return stream_new_didx(out, a->fetch, a->reader, &file, &ix, key_of(a, name), class_,
+			       name, err);
 }
 
 static int open_file(struct fetch *fetch, const char *path, enum chunk_class class_,
@@ -168,7 +179,32 @@ void archive_free(struct archive *a)
 	free(a);
 }
 
-static int read_manifest(struct repo_reader *reader, struct manifest **out, struct err *err)
+static bool was_made_with_a_key(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->file_count; i++)
+		if (m->files[i].crypt_mode != CRYPT_MODE_NONE)
+			return true;
+	return m->signature || m->key_fingerprint;
+}
+
+static int check_key(const struct manifest *m, const struct wbuf *text,
+		     const struct crypt_key *key, struct err *err)
+{
+	int rc = manifest_check_fingerprint(m, key, err);
+
+	if (rc < 0)
+		return rc;
+	if (!key && was_made_with_a_key(m))
+		return err_set(err, ENOKEY, "made with a key: needs a key");
+	/* Whoever makes a snapshot with a key signs it, so a signature that is not there was taken
+	 * away. */
+	if (key && !m->signature)
+		return err_set(err, EBADMSG, "the manifest is not signed, although a key is in use");
+	return key ? manifest_verify(text->data, text->size, key, err) : 0;
+}
+
+static int read_manifest(struct repo_reader *reader, const struct crypt_key *key,
+			 struct manifest **out, struct err *err)
 {
 	AUTO(repo_file) struct repo_file file = { 0 };
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
@@ -183,42 +219,22 @@ static int read_manifest(struct repo_reader *reader, struct manifest **out, stru
 	rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
 	if (rc == 0)
 		rc = manifest_decode(text.data, text.size, out, err);
+	if (rc == 0)
+		rc = check_key(*out, &text, key, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;
 }
 
-static int refuse_encrypted(const struct manifest *m, const char *name, struct err *err)
-{
-	const struct manifest_file *file = name[0] ? manifest_find(m, name) : NULL;
-
-	if (file && file->crypt_mode == CRYPT_MODE_ENCRYPT)
-		return err_set(err, ENOKEY, "%s: needs a key", name);
-	return 0;
-}
-
-/* What `typed` means in this snapshot, and whether we can read it. */
-static int find_names(const struct manifest *m, const char *typed, struct archive_name *out,
-		      struct err *err)
-{
-	int rc = archive_name_find(m, typed, out, err);
-
-	if (rc == 0)
-		rc = refuse_encrypted(m, out->meta, err);
-	if (rc == 0)
-		rc = refuse_encrypted(m, out->payload, err);
-	return rc;
-}
-
 int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
-		 const char *typed, struct err *err)
+		 const struct crypt_key *key, const char *typed, struct err *err)
 {
 	AUTO(manifest) struct manifest *manifest = NULL;
 	AUTO(archive) struct archive *a = NULL;
 	char display_name[ARCHIVE_NAME_SIZE_MAX + 1];
 	struct archive_name names;
-	int rc = read_manifest(reader, &manifest, err);
+	int rc = read_manifest(reader, key, &manifest, err);
 
 	if (rc == 0)
-		rc = find_names(manifest, typed, &names, err);
+		rc = archive_name_find(manifest, typed, &names, err);
 	if (rc < 0)
 		return rc;
 	archive_name_display(names.meta, display_name);
@@ -226,6 +242,7 @@ int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *
 	if (!a)
 		return err_set(err, ENOMEM, "%s: out of memory", typed);
 	a->manifest = steal(&manifest);
+	a->key = key;
 	memcpy(a->payload_name, names.payload, sizeof(a->payload_name));
 
 	/* A single stream is mostly content. */

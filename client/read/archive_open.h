@@ -10,6 +10,7 @@
 #ifndef PXARFS_ARCHIVE_OPEN_H
 #define PXARFS_ARCHIVE_OPEN_H
 
+#include "archive/crypt.h"
 #include "archive/tree.h"
 #include "client/read/stream.h"
 #include "client/repo/repo.h"
@@ -17,10 +18,12 @@
 struct archive;
 
 /* `typed` is "root.pxar" whatever the stored names.  The reader session is taken over on
- * success.  Verifies the manifest and the index against it; a signature is not looked at.
- * -ENOENT: no such archive; -ENOKEY: encrypted. */
+ * success; `key` (NULL: none) is lent and must outlive the archive.  Verifies the manifest's
+ * signature and key, then the index against it.  -ENOENT: no such archive; -ENOKEY: made with
+ * a key, and none is given; -EKEYREJECTED: made with another; -EBADMSG: damaged, changed, or
+ * not signed although there is a key. */
 int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
-		 const char *typed, struct err *err);
+		 const struct crypt_key *key, const char *typed, struct err *err);
 
 /* A plain "X.pxar", or "X.mpxar" with "X.ppxar" beside it (or "X.pxar.meta" with
  * "X.pxar.pld"), which is looked for when content is read. */

@@ -24,6 +24,7 @@ struct stream {
 	/* Over an index: */
 	struct repo_reader *reader;
 	struct repo_file index_file; /* what `didx` borrows */
+	const struct crypt_key *key; /* of encrypted chunks; NULL: they are plain */
 	struct didx didx;
 
 	struct file_state file;
@@ -138,15 +139,17 @@ static int stream_wrap(struct fetch_source *source, uint64_t index, int rc, stru
 			(unsigned long long)index, (unsigned long long)place.begin, hex);
 }
 
-/* What an index that is not encrypted may refer to. */
-static int check_kind(const struct wbuf *encoded, struct err *err)
+/* An index refers to encrypted chunks only, or to plain ones only. */
+static int check_kind(const struct wbuf *encoded, bool is_encrypted, struct err *err)
 {
 	enum blob_kind kind;
 	int rc = blob_kind(encoded->data, encoded->size, &kind, err);
 
-	if (rc == 0 && blob_kind_is_encrypted(kind))
-		return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
-	return rc;
+	if (rc < 0 || blob_kind_is_encrypted(kind) == is_encrypted)
+		return rc;
+	if (is_encrypted)
+		return err_set(err, EBADMSG, "the chunk is not encrypted, its index is");
+	return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
 }
 
 static int load_didx(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
@@ -160,9 +163,10 @@ static int load_didx(struct fetch_source *source, struct fetch_worker *worker, u
 	wbuf_clear(encoded);
 	rc = repo_reader_get_chunk(s->reader, &chunk->key, encoded, err);
 	if (rc == 0)
-		rc = check_kind(encoded, err);
+		rc = check_kind(encoded, s->key != NULL, err);
 	if (rc < 0)
 		return rc;
+	blob_codec_set_key(worker->codec, s->key);
 	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
 				 chunk->data, chunk->size, err);
 }
@@ -233,7 +237,8 @@ static struct stream *stream_new(struct fetch *fetch, uint64_t size, enum chunk_
 
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
 		    struct repo_file *index_file, const struct didx *ix,
-		    enum chunk_class class_, const char *archive_name, struct err *err)
+		    const struct crypt_key *key, enum chunk_class class_,
+		    const char *archive_name, struct err *err)
 {
 	struct stream *s = stream_new(fetch, ix->size, class_, archive_name);
 
@@ -241,6 +246,7 @@ int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader
 		return err_set(err, ENOMEM, "%s: out of memory", archive_name);
 	s->source.load = load_didx;
 	s->reader = reader;
+	s->key = key;
 	s->index_file = *index_file;
 	*index_file = (struct repo_file){ 0 };
 	s->didx = *ix;

@@ -18,6 +18,7 @@
 #ifndef PXARFS_STREAM_H
 #define PXARFS_STREAM_H
 
+#include "archive/crypt.h"
 #include "archive/didx.h"
 #include "archive/read_at.h"
 #include "client/read/fetch.h"
@@ -29,12 +30,14 @@ enum { STREAM_FILE_PIECE_SIZE = 256 << 10 }; /* what plain files are cut into */
 
 struct stream;
 
-/* Over a dynamic index whose chunks are not encrypted.  Takes `index_file` over (whose bytes
- * `ix` borrows) on success; `reader` is lent and must outlive the stream.  `archive_name` is
- * for messages, copied. */
+/* Over a dynamic index whose chunks are all encrypted with `key`, or, when it is NULL, all
+ * plain: any other chunk is damage.  Takes `index_file` over (whose bytes `ix` borrows) on
+ * success; `reader` and `key` are lent and must outlive the stream.  `archive_name` is for
+ * messages, copied. */
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
 		    struct repo_file *index_file, const struct didx *ix,
-		    enum chunk_class class_, const char *archive_name, struct err *err);
+		    const struct crypt_key *key, enum chunk_class class_,
+		    const char *archive_name, struct err *err);
 
 /* Over a plain file, which must not change while it is open: what is read after it did is
  * -EIO.  Takes `fd` over on success.  May be empty. */

@@ -49,8 +49,7 @@ def assert_same(want, have):
     (SPLIT3, lambda: wanted("tree3.jsonl")),
     ("host/split/latest", lambda: wanted("tree3.jsonl")),
     ("host/split", lambda: wanted("tree3.jsonl")),
-    ("host/signed", lambda: rows.sub(wanted("tree1.jsonl"), "small")),
-], ids=["legacy", "split-1", "data", "split-2-reused", "split-3-reused", "latest", "group", "signed"])
+], ids=["legacy", "split-1", "data", "split-2-reused", "split-3-reused", "latest", "group"])
 def test_snapshot_shows_its_tree(pxarfs, store, snapshot, want):
     with pxarfs.mount(snapshot, "root.pxar", repository=store) as mount:
         assert_same(want(), rows.observe(mount.path))
@@ -84,18 +83,3 @@ def test_excludes(pxarfs, store2, time, lacks):
 def test_plain_file_shows_its_tree(pxarfs, file):
     with pxarfs.mount(GOLDEN / "files" / file) as mount:
         assert_same(wanted("files/tree.jsonl"), rows.observe(mount.path))
-
-
-@pytest.mark.parametrize("snapshot", ["host/enc", "host/master", "host/scrypt"])
-def test_encrypted_snapshot_says_that_it_needs_a_key(pxarfs, store, snapshot):
-    point = pxarfs.folder / "enc"
-    point.mkdir()
-    done = pxarfs("mount", "-r", store, snapshot, "root.pxar", point, status=1)
-    assert "needs a key" in done.stderr
-
-
-def test_encrypted_legacy_archive_of_a_vm_needs_a_key(pxarfs, store2):
-    point = pxarfs.folder / "enc"
-    point.mkdir()
-    done = pxarfs("mount", "-r", store2, "vm/104", "t.pxar", point, status=1)
-    assert "needs a key" in done.stderr

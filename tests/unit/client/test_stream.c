@@ -47,7 +47,7 @@ static int open_stream(struct bench *b, struct stream **out)
 	assert_int_equal(repo_reader_get_file(b->reader, "root.pxar.didx", &file, NULL), 0);
 	assert_int_equal(didx_open(&didx, file.data, file.size, NULL), 0);
 	b->didx = didx;
-	rc = stream_new_didx(out, b->fetch, b->reader, &file, &didx, CHUNK_META, "root.pxar.didx",
+	rc = stream_new_didx(out, b->fetch, b->reader, &file, &didx, NULL, CHUNK_META, "root.pxar.didx",
 			     NULL);
 	assert_null(file.data);
 	return rc;
@@ -390,7 +390,7 @@ static void refuses_a_second_size_of_a_chunk_in_memory(void **state)
 	index[DIDX_HEADER_SIZE]++; /* the first chunk's end */
 	file = (struct repo_file){ .data = index, .size = size };
 	assert_int_equal(didx_open(&didx, index, size, NULL), 0);
-	assert_int_equal(stream_new_didx(&bad, b.fetch, b.reader, &file, &didx, CHUNK_META,
+	assert_int_equal(stream_new_didx(&bad, b.fetch, b.reader, &file, &didx, NULL, CHUNK_META,
 					 "bad.pxar.didx", NULL), 0);
 	assert_int_equal(read_at_exact(stream_read_at(bad), &byte, 1, 0, &err), -EBADMSG);
 	assert_non_null(strstr(err.text, "bad.pxar.didx: chunk 0 at offset 0"));
