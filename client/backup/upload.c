@@ -85,11 +85,12 @@ static void fail(struct upload *u, int rc, const struct err *err)
 		u->failure = *err;
 		err_wrap(&u->failure, rc, "%s", u->name);
 	}
+	/* Whoever sees this stream's failure sees the pool's too. */
+	upload_pool_fail(u->pool);
 	pthread_cond_broadcast(&u->changed);
 	pthread_mutex_unlock(&u->lock);
 	queue_abort(u->pieces);
 	queue_abort(u->free_pieces);
-	upload_pool_fail(u->pool);
 }
 
 /* With the lock held: 0, the failure, or -ECANCELED. */

@@ -477,7 +477,8 @@ static void the_failure_of_one_stream_stops_the_other(void **state)
 	AUTO(upload) struct upload *a = new_upload(pool, &broken, "a", &stats[0]);
 	AUTO(upload) struct upload *b = new_upload(pool, &good, "b", &stats[1]);
 
-	assert_int_equal(upload_write(a, data, size, &err), 0);
+	/* the failure may show in the write that causes it, or later */
+	(void)upload_write(a, data, size, &err);
 	for (int i = 0; i < 100000 && rc == 0; i++)
 		rc = upload_write(b, data, size, &err);
 	assert_int_equal(rc, -ECANCELED);
