@@ -188,6 +188,7 @@ void repo_dir_file_random(char out[7])
 		atomic_compare_exchange_strong(&next, &v, seed | 1);
 	}
 	v = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+	v += (uint64_t)getpid() << 32; /* a child goes on with its parent's number */
 	v *= 0x9e3779b97f4a7c15u; /* spread neighbours over the whole range */
 	for (int i = 0; i < 6; i++) {
 		out[i] = digits[(v >> 16) % (sizeof(digits) - 1)];

@@ -111,7 +111,7 @@ int repo_dir_group_enter(struct repo_dir *d, const struct snapshot_group *g, con
 		rc = repo_dir_file_mkdir(d->root_fd, path, REPO_DIR_FOLDER_MODE, &d->locks.owner,
 					 &new_folder, err);
 	if (rc == 0)
-		rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_GROUP, REPO_DIR_LOCK_EXCLUSIVE,
+		rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_GROUP, REPO_DIR_LOCK_EXCLUSIVE, 0,
 					&s, &taken, err);
 	if (rc == 0 && !d->locks.is_old)
 		rc = repo_dir_file_mkdir(d->root_fd, path, REPO_DIR_FOLDER_MODE, &d->locks.owner,
@@ -162,7 +162,7 @@ int repo_dir_group_remove_snapshot(struct repo_dir *d, const struct snapshot_nam
 		rc = 0;
 	/* Taken only to remove its file. */
 	if (rc == 0 && repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_MANIFEST,
-					  REPO_DIR_LOCK_EXCLUSIVE, s, &manifest, NULL) == 0)
+					  REPO_DIR_LOCK_EXCLUSIVE, 0, s, &manifest, NULL) == 0)
 		repo_dir_lock_drop(&manifest, true);
 	repo_dir_lock_drop(lock, rc == 0);
 	return rc;
@@ -186,7 +186,7 @@ static void clean_one(struct repo_dir *d, const struct snapshot_name *s)
 	struct repo_dir_lock lock = REPO_DIR_LOCK_INIT;
 	struct err err = ERR_INIT;
 	char path[SNAPSHOT_PATH_SIZE];
-	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_EXCLUSIVE, s,
+	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_EXCLUSIVE, 0, s,
 				    &lock, &err);
 
 	if (rc == -EBUSY) /* someone is at it */
@@ -250,7 +250,7 @@ static int check_manifest(int fd, struct err *err)
 static int use_previous(struct repo_dir *d, struct repo_dir_previous *p, struct err *err)
 {
 	char path[SNAPSHOT_PATH_SIZE];
-	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_SHARED,
+	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_SHARED, 0,
 				    &p->name, &p->lock, err);
 
 	snapshot_path(&p->name, path, sizeof(path));

@@ -162,16 +162,30 @@ static int publish(int dir_fd, const char *tmp, const char *name)
 	return code == EEXIST ? 0 : -code;
 }
 
+/* A new file under a name that nobody else has, not even one who died with it. */
+static int create_tmp(int dir_fd, char *tmp, size_t size)
+{
+	char random[7];
+	int fd = -1;
+
+	for (int attempt = 0; fd < 0 && attempt < ATTEMPT_COUNT_MAX; attempt++) {
+		repo_dir_file_random(random);
+		snprintf(tmp, size, "lock.tmp_%s", random);
+		fd = openat(dir_fd, tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			    LOCK_FILE_MODE);
+		if (fd < 0 && errno != EEXIST)
+			break;
+	}
+	return fd;
+}
+
 /* Atomically, mode and owner included: the server must be able to open what it finds. */
 static int create_lock_file(const struct repo_dir_locks *l, int dir_fd, const char *name,
 			    struct err *err)
 {
-	char random[7], tmp[32];
+	char tmp[32];
+	AUTO(fd) int fd = create_tmp(dir_fd, tmp, sizeof(tmp));
 
-	repo_dir_file_random(random);
-	snprintf(tmp, sizeof(tmp), "lock.tmp_%s", random);
-	AUTO(fd) int fd = openat(dir_fd, tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-				 LOCK_FILE_MODE);
 	if (fd < 0)
 		return err_sys(err, errno, "%s: create lock file", name);
 	if ((l->owner.set && fchown(fd, l->owner.uid, l->owner.gid) < 0) ||
@@ -262,8 +276,8 @@ static int busy(enum repo_dir_lock_kind kind, const struct snapshot_name *s, str
 
 /* flock on the group's or snapshot's folder. */
 static int take_folder(const struct repo_dir_locks *l, enum repo_dir_lock_kind kind,
-		       enum repo_dir_lock_mode mode, const struct snapshot_name *s,
-		       struct repo_dir_lock *out, struct err *err)
+		       enum repo_dir_lock_mode mode, int64_t deadline,
+		       const struct snapshot_name *s, struct repo_dir_lock *out, struct err *err)
 {
 	char path[SNAPSHOT_PATH_SIZE];
 	AUTO(fd) int fd = -1;
@@ -275,7 +289,7 @@ static int take_folder(const struct repo_dir_locks *l, enum repo_dir_lock_kind k
 	int rc = repo_dir_file_open_dir(l->root_fd, path, &fd, err);
 	if (rc < 0)
 		return rc;
-	rc = flock_until(fd, mode, 0);
+	rc = flock_until(fd, mode, deadline);
 	if (rc == -EWOULDBLOCK || (rc == 0 && !is_current(fd, l->root_fd, path)))
 		return busy(kind, s, err);
 	if (rc < 0)
@@ -285,11 +299,9 @@ static int take_folder(const struct repo_dir_locks *l, enum repo_dir_lock_kind k
 }
 
 static int take_file(const struct repo_dir_locks *l, enum repo_dir_lock_kind kind,
-		     enum repo_dir_lock_mode mode, const struct snapshot_name *s,
-		     struct repo_dir_lock *out, struct err *err)
+		     enum repo_dir_lock_mode mode, int64_t deadline,
+		     const struct snapshot_name *s, struct repo_dir_lock *out, struct err *err)
 {
-	int64_t deadline = now_ms() +
-			   (kind == REPO_DIR_LOCK_MANIFEST ? REPO_DIR_LOCK_MANIFEST_WAIT_MS : 0);
 	char path[PATH_MAX];
 	AUTO(fd) int dir_fd = -1;
 	int rc = lock_path(l, kind, s, path, sizeof(path));
@@ -318,17 +330,18 @@ static int take_file(const struct repo_dir_locks *l, enum repo_dir_lock_kind kin
 }
 
 int repo_dir_lock_take(const struct repo_dir_locks *l, enum repo_dir_lock_kind kind,
-		       enum repo_dir_lock_mode mode, const struct snapshot_name *s,
-		       struct repo_dir_lock *out, struct err *err)
+		       enum repo_dir_lock_mode mode, unsigned wait_ms,
+		       const struct snapshot_name *s, struct repo_dir_lock *out, struct err *err)
 {
 	struct repo_dir_lock taken = REPO_DIR_LOCK_INIT;
+	int64_t deadline = now_ms() + wait_ms;
 	int rc;
 
 	taken.name[0] = '\0';
 	if (l->is_old && kind != REPO_DIR_LOCK_MANIFEST)
-		rc = take_folder(l, kind, mode, s, &taken, err);
+		rc = take_folder(l, kind, mode, deadline, s, &taken, err);
 	else
-		rc = take_file(l, kind, mode, s, &taken, err);
+		rc = take_file(l, kind, mode, deadline, s, &taken, err);
 	if (rc == 0)
 		*out = taken;
 	return rc;

@@ -56,12 +56,13 @@ int repo_dir_lock_name(const char *relative, char *out, size_t size);
 /* The folder of a namespace's lock files, relative to the locks' folder: "a:b-1". */
 void repo_dir_lock_ns(const char *ns, char out[SNAPSHOT_NS_SIZE_MAX + 1]);
 
-/* Take a lock; waits for REPO_DIR_LOCK_MANIFEST only, up to 5 s.  `s->time` is ignored for a
- * group.  -EBUSY: someone else has it, the message says what that means; other codes
- * (-EACCES, -EROFS, ...): it cannot be locked. */
+/* Take a lock, waiting up to `wait_ms` (the server does so for manifests only).  `s->time` is
+ * ignored for a group.  -EBUSY: someone else has it, the message says what that means; other
+ * codes (-EACCES, -EROFS, ...): it cannot be locked. */
 int repo_dir_lock_take(const struct repo_dir_locks *l, enum repo_dir_lock_kind kind,
-		       enum repo_dir_lock_mode mode, const struct snapshot_name *s,
-		       struct repo_dir_lock *out, struct err *err);
+		       enum repo_dir_lock_mode mode, unsigned wait_ms,
+		       const struct snapshot_name *s, struct repo_dir_lock *out,
+		       struct err *err);
 
 /* Unlock.  `remove` (exclusive locks only): what it guarded is gone, or no one else will ask
  * for it, so its file goes too. */

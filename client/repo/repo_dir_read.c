@@ -174,7 +174,7 @@ static int lock_for_reading(struct repo_dir *d, const struct snapshot_name *name
 	if (d->no_lock[0])
 		rc = err_set(&why, EACCES, "%s", d->no_lock);
 	else
-		rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_SHARED,
+		rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_SHARED, 0,
 					name, lock, &why);
 	if (rc == -EBUSY)
 		return err_set(err, EBUSY, "%s: %s", d->base.spelling, why.text);

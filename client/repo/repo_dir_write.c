@@ -318,7 +318,8 @@ static int write_manifest(struct dir_writer *w, const void *blob, size_t size, s
 {
 	struct repo_dir_lock lock = REPO_DIR_LOCK_INIT;
 	int rc = repo_dir_lock_take(&w->dir->locks, REPO_DIR_LOCK_MANIFEST,
-				    REPO_DIR_LOCK_EXCLUSIVE, &w->name, &lock, err);
+				    REPO_DIR_LOCK_EXCLUSIVE, REPO_DIR_LOCK_MANIFEST_WAIT_MS,
+				    &w->name, &lock, err);
 
 	if (rc == 0)
 		rc = store_blob(w, MANIFEST_BLOB_NAME, blob, size, err);
@@ -431,7 +432,7 @@ static int make_folder(struct dir_writer *w, struct err *err)
 static int lock_folder(struct dir_writer *w, struct err *err)
 {
 	return repo_dir_lock_take(&w->dir->locks, REPO_DIR_LOCK_SNAPSHOT,
-				  REPO_DIR_LOCK_EXCLUSIVE, &w->name, &w->snapshot_lock, err);
+				  REPO_DIR_LOCK_EXCLUSIVE, 0, &w->name, &w->snapshot_lock, err);
 }
 
 /* The old locks are the folders themselves: only what exists can be locked. */
