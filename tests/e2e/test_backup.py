@@ -3,6 +3,7 @@
 
 import os
 import random
+import signal
 import socket
 import stat
 import subprocess
@@ -161,6 +162,26 @@ def test_kill_at_any_moment_leaves_older_snapshots_whole(pxarfs, folder, repo):
     assert_shows(pxarfs, repo, want)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_a_backup_cleanly(pxarfs, folder, repo, number):
+    tree = folder / "tree"
+    tree.mkdir()
+    with open(tree / "endless", "wb") as f:
+        f.truncate(1 << 40)
+    p = pxarfs.start("backup", "-r", repo, f"root.pxar:{tree}", "--backup-id", "test",
+                     "--backup-time", 1000, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not list((repo / ".chunks").glob("*/*")):
+        assert p.poll() is None
+        time.sleep(0.01)
+    begin = time.monotonic()
+    p.send_signal(number)
+    out, messages = p.communicate(timeout=10)
+    assert time.monotonic() - begin < 2
+    assert p.returncode == 1
+    assert out == b"" and b"interrupted" in messages
+    assert not list(repo.glob("host/test/*Z"))
+
+
 def test_full_disk_leaves_no_snapshot(pxarfs, folder):
     small = folder / "small"
     small.mkdir()
@@ -169,6 +190,7 @@ def test_full_disk_leaves_no_snapshot(pxarfs, folder):
     tree = folder / "tree"
     tree.mkdir()
     (tree / "first").write_bytes(os.urandom(1 << 20))
+    want = rows.observe(tree)
     backup(pxarfs, small / "repo", tree, "--backup-time", 1000)
     (tree / "large").write_bytes(os.urandom(30 << 20))
     done = backup(pxarfs, small / "repo", tree, "--backup-time", 2000, status=1)
@@ -176,8 +198,7 @@ def test_full_disk_leaves_no_snapshot(pxarfs, folder):
     out = pxarfs("snapshots", "-r", small / "repo", "--output-format", "json").stdout
     assert out.count('"backup-time"') == 1
     assert not (small / "repo/host/test/1970-01-01T00:33:20Z").exists()
-    (tree / "large").unlink()
-    assert_shows(pxarfs, small / "repo", rows.observe(tree))
+    assert_shows(pxarfs, small / "repo", want)
 
 
 def test_repository_that_cannot_be_written_is_a_clear_error(pxarfs, folder, repo):
