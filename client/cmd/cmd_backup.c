@@ -426,8 +426,8 @@ const struct cmd cmd_backup = {
 	.name = "backup",
 	.synopsis = "NAME.pxar:FOLDER|NAME.conf:FILE|NAME.log:FILE...",
 	.summary = "Make a snapshot of folders and files",
-	.description = "A folder becomes an archive NAME.pxar, a file a blob.  What the group's last\n"
-		       "snapshot holds already is not stored again.  A missing namespace is made,\n"
-		       "but not in the datastore of a server: there it must exist.",
+	.description = "A folder becomes an archive NAME.pxar, a file a blob.  What the group's\n"
+		       "last snapshot holds already is not stored again.  A missing namespace is\n"
+		       "made, but not in the datastore of a server: there it must exist.",
 	.run = run,
 };

@@ -31,10 +31,25 @@ static void takes_names_types_and_paths_apart(void **state)
 static void refuses_what_is_not_a_spec(void **state)
 {
 	static const char *const bad[] = {
-		"",	     ":",	     "root",	   "root.pxar", "root.pxar:", "root.tar:/etc",
-		".pxar:/",   "a.b.pxar:/",   "a/b.pxar:/", "a b.pxar:/", "ä.pxar:/",  "root.PXAR:/",
-		"root.:/",   "root.pxar:/a\nb", "root.pxar /:", "../x.pxar:/", "root.pxars:/",
-		"root.px:/", "root..pxar:/",
+		"",
+		":",
+		"root",
+		"root.pxar",
+		"root.pxar:",
+		"root.tar:/etc",
+		".pxar:/",
+		"a.b.pxar:/",
+		"a/b.pxar:/",
+		"a b.pxar:/",
+		"ä.pxar:/",
+		"root.PXAR:/",
+		"root.:/",
+		"root.pxar:/a\nb",
+		"root.pxar /:",
+		"../x.pxar:/",
+		"root.pxars:/",
+		"root.px:/",
+		"root..pxar:/",
 	};
 	struct backup_spec s;
 
