@@ -2,13 +2,14 @@
 /*
  * plus - whether a folder's listing brings its members' attributes along.
  *
- * For most folders yes, always: a walk then costs two requests a folder and none a member.  In
- * large ones attributes that nobody asks for cost more than the listing itself (`ls` of 100,000
- * members: 0.42 s with, 0.05 s without; `find -printf %s`: 0.55 s with, 2.5 s without).  There
- * members go out with inode number 0, "not looked up", until somebody looks up members of large
- * folders one by one; then attributes come along for as long as that goes on.  It is what
- * FUSE_CAP_READDIRPLUS_AUTO does, but that one holds for all folders of a mount, and leaves all
- * of a folder but its first 32 KiB to look-ups.
+ * For most folders yes, always: a walk then costs two requests a folder and none a member.
+ * Measured over 100,000 members in one folder: `ls -f` takes 0.42 s with attributes, 0.05 s
+ * without; `find -printf %s` 0.55 s with, 2.5 s without.  So a member's attributes that nobody
+ * wants cost 4 us, and wanting them later costs 20: they come along unless the folder is so
+ * large that a plain `ls` would notice.  There members go out with inode number 0, "not looked
+ * up", until somebody looks up members of large folders one by one; then attributes come along
+ * for as long as that goes on.  It is what FUSE_CAP_READDIRPLUS_AUTO does, but that one holds
+ * for all folders of a mount, and leaves all of a folder but its first 32 KiB to look-ups.
  *
  * Threads: any number.
  */
@@ -21,7 +22,7 @@
 #include <time.h>
 
 enum {
-	PLUS_MEMBERS_MAX = 1000, /* a folder with more is large */
+	PLUS_MEMBERS_MAX = 20000, /* a folder with more is large */
 	PLUS_LASTS_MS = 1000, /* after the last look-up in a large folder */
 };
 

@@ -77,16 +77,25 @@ static int open_snapshot(struct server *s, struct err *err)
 	return 0;
 }
 
+/* No index speaks for a plain file, so its root is looked at before it is said to be mounted. */
+static int open_file(struct server *s, struct err *err)
+{
+	const char *path = s->params->file;
+	const struct tree *tree;
+	int rc = archive_open_file(&s->mount.archive, s->fetch, path, err);
+
+	if (rc == 0)
+		rc = archive_tree(s->mount.archive, &tree, err);
+	snprintf(s->source, sizeof(s->source), "%s", path);
+	return rc;
+}
+
 static int open_archive(struct server *s, struct err *err)
 {
-	const struct serve_params *p = s->params;
-	int rc = p->file ? archive_open_file(&s->mount.archive, s->fetch, p->file, err) :
-			   open_snapshot(s, err);
+	int rc = s->params->file ? open_file(s, err) : open_snapshot(s, err);
 
 	if (rc < 0)
 		return rc;
-	if (p->file)
-		snprintf(s->source, sizeof(s->source), "%s", p->file);
 	if (stream_size(archive_meta(s->mount.archive)) > INODE_OFFSET_MAX)
 		return err_set(err, E2BIG, "%s is larger than an inode number can tell",
 			       archive_display_name(s->mount.archive));
