@@ -9,6 +9,7 @@
  */
 #include "fuse/ops.h"
 
+#include "archive/base/siphash.h"
 #include "client/cmd/log.h"
 #include "fuse/inode.h"
 #include "fuse/reply.h"
@@ -66,6 +67,15 @@ static int read_member(struct request *rq, const struct tree *tree, size_t i)
 	return -EBADMSG;
 }
 
+/* Whether a look-up of the name that rq->entry has would come to this member. */
+static bool is_own_name(struct request *rq, const struct tree_slot *slot)
+{
+	size_t size = rq->entry.name.size;
+
+	return size > 1 && size - 1 <= SESSION_NAME_SIZE_MAX &&
+	       siphash_name(tree_entry_name(&rq->entry), size - 1) == slot->name_hash;
+}
+
 /* The row of a member that cannot be shown: its name if possible, no attributes, no number. */
 static void describe_unreadable(struct request *rq, const struct tree_slot *slot,
 				const char **name, char stand_in[OPS_STAND_IN_SIZE],
@@ -73,7 +83,7 @@ static void describe_unreadable(struct request *rq, const struct tree_slot *slot
 {
 	*e = (struct fuse_entry_param){ .attr.st_ino = INODE_UNKNOWN };
 	*name = tree_entry_name(&rq->entry);
-	if (rq->entry.name.size <= 1 || rq->entry.name.size - 1 > SESSION_NAME_SIZE_MAX) {
+	if (!is_own_name(rq, slot)) {
 		ops_stand_in_name(slot->filename_offset, stand_in);
 		*name = stand_in;
 	}

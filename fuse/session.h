@@ -25,7 +25,8 @@
 #define SESSION_ENDLESS 1e9
 
 enum {
-	/* The longest name the kernel passes, FUSE_NAME_MAX, whatever statfs says. */
+	/* The longest name every kernel takes in a listing (newer ones would take 4095): a
+	 * longer one makes it refuse the whole answer. */
 	SESSION_NAME_SIZE_MAX = 1024,
 	/* readlink() has a page for the target and its NUL. */
 	SESSION_TARGET_SIZE_MAX = 4095,

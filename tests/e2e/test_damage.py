@@ -78,6 +78,9 @@ def read_all(point):
 def test_damaged_payload_chunk_spoils_its_files_only(pxarfs, folder, repo, how):
     index = datastore.index(repo / "host/test" / TIME / "root.ppxar.didx")
     rng = random.Random(2)
+    # behind the contents come the headers of 1500 empty files, which nobody reads
+    content = sum(f.stat().st_size for f in (folder / "tree").glob("file*"))
+    index = [row for row in index if row[0] <= content]
     assert len(index) > 10
     for i in range(0, len(index), 5):
         digest = index[i][1]
