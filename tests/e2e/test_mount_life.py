@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a mount: ready or failed, stuck or not, gone in the end.
+
+A store that hangs is made of two mounts: the one under test reads its archive from another one,
+whose process is stopped and let go on.
+"""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import handmade
+import pytest
+
+from conftest import GOLDEN
+
+SPLIT = GOLDEN / "files" / "split.mpxar"
+CONTENT = os.urandom(3 << 20)
+FILES = 24
+
+
+def statistics(mount):
+    """Ask for the line of numbers in the log."""
+    before = mount.log().count("statistics:")
+    mount.process.send_signal(signal.SIGUSR1)
+    end = time.monotonic() + 10
+    while mount.log().count("statistics:") == before:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    line = [text for text in mount.log().splitlines() if "statistics:" in text][-1]
+    return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+class Store:
+    """An archive file on a file system that can hang."""
+
+    def __init__(self, pxarfs, folder):
+        members = [(b"file%02d" % i, handmade.file(CONTENT)) for i in range(FILES)]
+        inner = handmade.folder(members + [(b"sub", handmade.sub([(b"leaf", handmade.file(b"leaf"))]))])
+        outer = folder / "outer.pxar"
+        outer.write_bytes(handmade.folder([(b"inner.pxar", handmade.file(inner))]))
+        self.pxarfs = pxarfs
+        self.mount = pxarfs.mount(outer, name="outer")
+        self.path = self.mount.path / "inner.pxar"
+
+    def hang(self):
+        os.kill(self.mount.process.pid, signal.SIGSTOP)
+        # what is in the page cache would still be there
+        subprocess.run(["sync"], check=True)
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("1")
+
+    def go_on(self):
+        os.kill(self.mount.process.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def hanging(pxarfs, folder):
+    store = Store(pxarfs, folder)
+    yield store
+    store.go_on()
+
+
+def reader(path):
+    """A process that reads a file where nothing is in memory yet; ^C ends it, as it does cat."""
+    return subprocess.Popen(
+        ["python3", "-c", "import os, signal, sys\n"
+         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+         "f = os.open(sys.argv[1], os.O_RDONLY)\nos.pread(f, 4096, 2 << 20)", path],
+        stderr=subprocess.PIPE)
+
+
+def test_stuck_readers_can_be_killed_and_df_answers(pxarfs, hanging):
+    with pxarfs.mount(hanging.path) as mount:
+        os.listdir(mount.path)
+        hanging.hang()
+        readers = [reader(mount.path / f"file{i:02}") for i in range(FILES)]
+        wait_for(lambda: statistics(mount)["waiting"] >= FILES)
+        begin = time.monotonic()
+        subprocess.run(["df", mount.path], check=True, capture_output=True)
+        os.listdir(mount.path)
+        os.stat(mount.path / "file00")
+        assert time.monotonic() - begin < 0.5
+        for p in readers:
+            p.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        for p in readers:
+            assert p.wait(5) != 0
+        assert time.monotonic() - begin < 3
+        hanging.go_on()
+        for i in range(FILES):
+            assert (mount.path / f"file{i:02}").read_bytes() == CONTENT
+
+
+def test_interrupted_lookup_gets_eintr(pxarfs, hanging):
+    with pxarfs.mount(hanging.path) as mount:
+        hanging.hang()
+        p = subprocess.Popen(
+            ["python3", "-c", "import ctypes, os, signal, sys\n"
+             "signal.signal(signal.SIGALRM, lambda *a: None)\n"
+             "signal.siginterrupt(signal.SIGALRM, True)\n"
+             "c = ctypes.CDLL(None, use_errno=True)\n"
+             "signal.setitimer(signal.ITIMER_REAL, 0.3)\n"
+             "b = ctypes.create_string_buffer(144)\n"
+             "r = c.stat(sys.argv[1].encode(), b)\n"
+             "print(r, ctypes.get_errno())", mount.path / "file07"],
+            stdout=subprocess.PIPE, text=True)
+        assert p.communicate(timeout=10)[0].split() == ["-1", str(errno.EINTR)]
+        assert statistics(mount)["interrupts"] == 1
+        hanging.go_on()
+        assert (mount.path / "file07").stat().st_size == len(CONTENT)
+
+
+def test_time_out_is_an_error_and_passes(pxarfs, hanging):
+    with pxarfs.mount(hanging.path, options="timeout=1") as mount:
+        hanging.hang()
+        begin = time.monotonic()
+        p = reader(mount.path / "file03")
+        assert p.wait(20) == 1
+        assert b"Input/output error" in p.stderr.read()
+        assert 0.9 < time.monotonic() - begin < 10
+        assert "no answer from the repository for 1 s" in mount.log()
+        hanging.go_on()
+        assert (mount.path / "file03").read_bytes() == CONTENT
+
+
+def test_sigterm_ends_within_a_second_whatever_is_stuck(pxarfs, hanging):
+    mount = pxarfs.mount(hanging.path)
+    os.listdir(mount.path)
+    hanging.hang()
+    readers = [reader(mount.path / f"file{i:02}") for i in range(8)]
+    wait_for(lambda: statistics(mount)["waiting"] >= 8)
+    begin = time.monotonic()
+    mount.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not os.path.ismount(mount.path), 2)
+    for p in readers:
+        assert p.wait(2) != 0
+    assert time.monotonic() - begin < 1.5
+    # loads of its own may hang in the stopped file system until that goes on
+    hanging.go_on()
+    assert mount.process.wait(2) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_unmount_an_idle_mount(pxarfs, number):
+    mount = pxarfs.mount(SPLIT)
+    os.listdir(mount.path)
+    begin = time.monotonic()
+    mount.process.send_signal(number)
+    assert mount.process.wait(2) == 0
+    assert time.monotonic() - begin < 1
+    assert not os.path.ismount(mount.path)
+
+
+def test_signal_unmounts_a_busy_mount(pxarfs):
+    mount = pxarfs.mount(SPLIT)
+    fd = os.open(mount.path, os.O_RDONLY)
+    mount.process.send_signal(signal.SIGTERM)
+    assert mount.process.wait(2) == 0
+    assert not os.path.ismount(mount.path)
+    with pytest.raises(OSError):
+        os.stat("links", dir_fd=fd)
+    os.close(fd)
+
+
+def test_hangup_is_ignored(pxarfs):
+    with pxarfs.mount(SPLIT) as mount:
+        mount.process.send_signal(signal.SIGHUP)
+        assert statistics(mount)["waiting"] == 0
+        assert "links" in os.listdir(mount.path)
+
+
+def daemon_of(point):
+    """The process that serves a mount made in the background."""
+    out = subprocess.run(["pgrep", "-f", f"mount .*{point}$"], capture_output=True, text=True,
+                         check=False).stdout.split()
+    return [int(pid) for pid in out]
+
+
+def test_background_mount_is_ready_when_the_command_returns(pxarfs, folder):
+    point = folder / "mnt"
+    point.mkdir()
+    done = pxarfs("mount", SPLIT, point)
+    assert done.stdout == done.stderr == ""
+    assert os.path.ismount(point) and "links" in os.listdir(point)
+    (pid,) = daemon_of(point)
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)} == {"/dev/null"}
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not daemon_of(point), 2)
+    assert not os.path.ismount(point)
+
+
+def test_unmounting_ends_the_background_process(pxarfs, folder):
+    point = folder / "mnt"
+    point.mkdir()
+    pxarfs("mount", SPLIT, point)
+    subprocess.run(["umount", point], check=True)
+    wait_for(lambda: not daemon_of(point), 2)
+
+
+@pytest.mark.parametrize("foreground", [[], ["-f"]])
+def test_failing_mount_says_why_with_status_1(pxarfs, folder, foreground):
+    point = folder / "mnt"
+    point.mkdir()
+    garbage = folder / "garbage.pxar"
+    garbage.write_bytes(b"no archive" * 100)
+    for source, words in [(folder / "none.pxar", "No such file"), (garbage, "garbage.pxar"),
+                          ("/nowhere::host/a/latest/b.pxar", "/nowhere")]:
+        done = pxarfs("mount", *foreground, source, point, status=1)
+        assert words in done.stderr and not done.stdout, done.stderr
+        assert not os.path.ismount(point)
+    done = pxarfs("mount", *foreground, SPLIT, folder / "none", status=1)
+    assert "none: No such file" in done.stderr
+    done = pxarfs("mount", *foreground, SPLIT, garbage, status=1)
+    assert "not a directory" in done.stderr
+    assert not daemon_of(point)
+
+
+def test_unknown_options_are_bad_usage(pxarfs, folder):
+    done = pxarfs("mount", "-o", "ro,nosuch", SPLIT, folder, status=2)
+    assert "unknown mount option 'nosuch'" in done.stderr
+    done = pxarfs("mount", "-o", "cache=1", SPLIT, folder, status=2)
+    assert "'cache'" in done.stderr
+    pxarfs("mount", SPLIT, status=2)
+
+
+def test_mount_8_finds_its_helper(pxarfs, store, folder):
+    helper = pxarfs.program.parent / "mount.pxarfs"
+    point = folder / "mnt"
+    point.mkdir()
+    for source in [SPLIT, f"{store}::host/split/latest/root.pxar",
+                   f"{store}::ns/prod/eu/host/nested/latest/root.pxar"]:
+        # as mount(8) calls it
+        done = subprocess.run([helper, source, point, "-o", "rw,noauto,_netdev,x-systemd.automount"],
+                              capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert os.path.ismount(point) and os.listdir(point)
+        with open("/proc/self/mounts", encoding="utf-8") as f:
+            assert any(line.startswith(f"{source} {point} fuse.pxarfs ro,") for line in f)
+        subprocess.run(["umount", point], check=True)
+    done = subprocess.run([helper, SPLIT, point, "-f"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not os.path.ismount(point)
+    done = subprocess.run([helper, SPLIT, point, "-o", "nosuch"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 1 and "nosuch" in done.stderr
+
+
+def test_relative_paths_are_those_of_the_caller(pxarfs, folder):
+    for name in ("split.mpxar", "split.ppxar"):
+        (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
+    (folder / "mnt").mkdir()
+    pxarfs("mount", "split.mpxar", "mnt", cwd=folder)
+    content = [p for p in (folder / "mnt" / "small").rglob("*.txt")]
+    assert content and content[0].read_bytes()
+
+
+def test_nothing_is_fetched_before_it_is_asked_for(pxarfs, store):
+    with pxarfs.mount("host/split/2027-01-15T08:00:02Z", "root.pxar", repository=store) as mount:
+        # ismount() has looked at the root
+        assert statistics(mount)["payload_chunks"] == 0
+        os.listdir(mount.path)
+        os.statvfs(mount.path)
+        after = statistics(mount)
+        assert after["payload_chunks"] == 0 and after["meta_chunks"] <= 2
+        (mount.path / "bulk" / "r0000.bin").read_bytes()
+        after = statistics(mount)
+        # 1 MiB of chunks of about 64 KiB, and the one with its header
+        assert 1 <= after["payload_chunks"] <= 64
+        (mount.path / "bulk" / "r0000.bin").read_bytes()
+        assert statistics(mount)["payload_chunks"] == after["payload_chunks"]
+
+
+def test_reopening_asks_the_process_nothing(pxarfs):
+    with pxarfs.mount(SPLIT) as mount:
+        def walk():
+            for folder, _, files in os.walk(mount.path):
+                for name in files:
+                    path = os.path.join(folder, name)
+                    if os.path.isfile(path) and not os.path.islink(path):
+                        with open(path, "rb") as f:
+                            f.read()
+        walk()
+        time.sleep(1.1)  # links of the root's files are known a second late
+        walk()
+        before = statistics(mount)
+        walk()
+        after = statistics(mount)
+        assert before["open"] == before["opendir"] == 1
+        for name in ("lookup", "readdirplus", "read", "open", "opendir"):
+            assert after[name] == before[name], name
+
+
+def test_many_walks_at_once_agree(pxarfs):
+    with pxarfs.mount(GOLDEN / "files" / "legacy.pxar", options="cache=1M,readers=8") as mount:
+        results = []
+
+        def walk():
+            out = []
+            for folder, folders, files in os.walk(mount.path):
+                folders.sort()
+                out.append((folder, sorted(files)))
+            results.append(out)
+
+        threads = [threading.Thread(target=walk) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert len(results) == 8 and all(r == results[0] for r in results)
