@@ -27,8 +27,8 @@ static int print_json(const json_t *value)
 
 	if (json_text_pretty(value, &text) < 0 || wbuf_put_u8(&text, '\n') < 0)
 		return failed(NULL, text.failed);
-	fwrite(text.data, 1, text.size, stdout); /* cmd_main() looks for errors */
-	return EXIT_DONE;
+	/* What went wrong is asked of the stream at the end, by cmd_main(). */
+	return fwrite(text.data, 1, text.size, stdout) == text.size ? EXIT_DONE : EXIT_FAILED;
 }
 
 /* --- init --- */

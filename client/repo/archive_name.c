@@ -63,14 +63,6 @@ static int stored_name(char out[ARCHIVE_NAME_SIZE_MAX + 1], const char *stem, si
 	return 0;
 }
 
-static bool has(const struct manifest *m, const char *name)
-{
-	for (size_t i = 0; i < m->file_count; i++)
-		if (strcmp(m->files[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 /* Fill in the pair; 1: complete, 0: neither half, -EBADMSG: one half. */
 static int find_pair(const struct manifest *m, const char *stem, size_t stem_size,
 		     enum archive_names convention, struct archive_name *out, struct err *err)
@@ -83,7 +75,8 @@ static int find_pair(const struct manifest *m, const char *stem, size_t stem_siz
 				 pbs ? PBS_PAYLOAD : DESIGN_PAYLOAD, err);
 	if (rc < 0)
 		return rc;
-	bool has_meta = has(m, out->meta), has_payload = has(m, out->payload);
+	bool has_meta = manifest_find(m, out->meta) != NULL;
+	bool has_payload = manifest_find(m, out->payload) != NULL;
 	if (has_meta == has_payload)
 		return has_meta;
 	return err_set(err, EBADMSG, "the snapshot has %s but not %s, the other half of it",
@@ -107,7 +100,7 @@ static int find_any(const struct manifest *m, const char *stem, size_t stem_size
 	if (rc < 0)
 		return rc;
 	out->payload[0] = '\0';
-	if (has(m, out->meta))
+	if (manifest_find(m, out->meta))
 		return 1;
 	for (int c = ARCHIVE_NAMES_PBS; c <= ARCHIVE_NAMES_DESIGN; c++) {
 		rc = find_pair(m, stem, stem_size, (enum archive_names)c, out, &half);

@@ -186,8 +186,8 @@ static void clean_one(struct repo_dir *d, const struct snapshot_name *s)
 	struct repo_dir_lock lock = REPO_DIR_LOCK_INIT;
 	struct err err = ERR_INIT;
 	char path[SNAPSHOT_PATH_SIZE];
-	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_EXCLUSIVE, 0, s,
-				    &lock, &err);
+	int rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_SNAPSHOT, REPO_DIR_LOCK_EXCLUSIVE, 0,
+				    s, &lock, &err);
 
 	if (rc == -EBUSY) /* someone is at it */
 		return;

@@ -389,7 +389,8 @@ static void takes_over_a_group_whose_maker_died(void **state)
 
 static void refuses_owners_that_are_none(void **state)
 {
-	static const char *const owners[] = { "", "root", "a@b\nc", "a b@c", "\xff@x", "a/b@c", NULL };
+	static const char *const owners[] = { "",	    "root",    "a@b\nc", "a b@c",
+					      "\xff@x", "a/b@c", NULL };
 	struct repo_writer *w = NULL;
 
 	(void)state;
