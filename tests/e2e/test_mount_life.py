@@ -8,6 +8,7 @@ whose process is stopped and let go on.
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +17,7 @@ import time
 import handmade
 import pytest
 
-from conftest import GOLDEN
+from conftest import GOLDEN, TOP
 
 SPLIT = GOLDEN / "files" / "split.mpxar"
 CONTENT = os.urandom(3 << 20)
@@ -234,6 +235,42 @@ def test_unknown_options_are_bad_usage(pxarfs, folder):
     done = pxarfs("mount", "-o", "cache=1", SPLIT, folder, status=2)
     assert "'cache'" in done.stderr
     pxarfs("mount", SPLIT, status=2)
+
+
+def test_manual_page_has_every_mount_option():
+    table = (TOP / "fuse/mount_opts.c").read_text().split("words[] = {", 1)[1].split("\n};", 1)[0]
+    words = set(re.findall(r'{ (?:\.name = )?"(\w+)"', table))
+    page = (TOP / "fuse/mount.pxarfs.8").read_text().split(".Sh MOUNT OPTIONS", 1)[1]
+    documented = set(re.findall(r"\w+", " ".join(re.findall(r"^\.It (Cm .*)$", page, re.M))))
+    assert len(words) > 30 and words - documented == set()
+
+
+@pytest.mark.skipif(os.stat("/dev/fuse").st_mode & 0o6 != 0o6, reason="/dev/fuse is for root only")
+def test_ordinary_user_mounts_and_unmounts(pxarfs, folder):
+    os.chmod(folder, 0o755)
+    for name in ("split.mpxar", "split.ppxar"):
+        (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
+    point = folder / "mnt"
+    point.mkdir()
+    os.chown(point, 1000, 1000)
+    program = folder / "pxarfs"  # the build may lie where only root may look
+    shutil.copy(pxarfs.program, program)
+
+    def as_user(*command):
+        return subprocess.run(command, user=1000, group=1000, extra_groups=[], text=True,
+                              capture_output=True, check=False, cwd="/")
+
+    done = as_user(program, "mount", folder / "split.mpxar", point)
+    assert done.returncode == 0, done.stderr
+    assert "links" in as_user("ls", point).stdout
+    with pytest.raises(PermissionError):
+        os.listdir(point)  # not even root, unless it was asked for
+    assert as_user("fusermount3", "-u", point).returncode == 0
+    wait_for(lambda: not daemon_of(point), 2)
+    done = as_user(program, "mount", "-o", "allow_other", folder / "split.mpxar", point)
+    assert done.returncode == 1 and "user_allow_other" in done.stderr
+    done = as_user(program, "mount", "-f", "-o", "suid", folder / "none.mpxar", point)
+    assert done.returncode == 1
 
 
 def test_mount_8_finds_its_helper(pxarfs, store, folder):
