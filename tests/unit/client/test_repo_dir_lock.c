@@ -487,6 +487,49 @@ static void reads_on_with_a_warning_when_it_cannot_lock(void **state)
 	assert_int_equal(try_begin(T1 + 1, NULL), -ENOTDIR); /* a writer may not */
 }
 
+/* As a user who may read neither datastore.cfg nor the chunks; 0, or the line that failed. */
+static int read_as_nobody(void *arg)
+{
+	enum { NOBODY = 65534 };
+	const char *expected = arg;
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(1 << 20);
+	struct snapshot_name name = at(T1);
+	struct repo_file file;
+	struct repo_reader *r;
+	struct digest d = { { 1 } };
+
+	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return __LINE__;
+	if (repo_dir_open_on(store_path(&folder, "store"), &host, &repo, NULL) < 0)
+		return __LINE__;
+	repo->warning = on_warning;
+	if (repo_read(repo, &name, &r, NULL) < 0)
+		return __LINE__;
+	if (!strstr(warnings, "without a lock") || !strstr(warnings, expected))
+		return __LINE__;
+	if (repo_reader_get_file(r, MANIFEST_BLOB_NAME, &file, NULL) < 0)
+		return __LINE__;
+	if (repo_reader_get_chunk(r, &d, &out, NULL) != -EACCES)
+		return __LINE__;
+	return try_begin(T1 + 1, NULL) == -EACCES ? 0 : __LINE__;
+}
+
+static void other_users_read_without_locks_and_do_not_write(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	make_backup(T1);
+	store_write(&folder, "datastore.cfg", "");
+	assert_int_equal(chmod(cfg, 0600), 0);
+	host.user = "backup";
+	/* Not the server's: it is ours, and our locks are out of reach. */
+	assert_int_equal(other_run(read_as_nobody, ".pxarfs/locks"), 0);
+	/* It could be the server's: nobody can tell. */
+	assert_int_equal(chown(store_path(&folder, "store"), 34, 34), 0);
+	assert_int_equal(other_run(read_as_nobody, "cannot tell which locks to use"), 0);
+}
+
 /* --- a registered datastore --- */
 
 static void uses_the_servers_lock_files_when_registered(void **state)
@@ -636,6 +679,7 @@ int main(void)
 		WITH_STORE(leaves_few_lock_files_of_its_own),
 		WITH_STORE(locks_long_ids_and_namespaces),
 		WITH_STORE(reads_on_with_a_warning_when_it_cannot_lock),
+		WITH_STORE(other_users_read_without_locks_and_do_not_write),
 		WITH_STORE(uses_the_servers_lock_files_when_registered),
 		WITH_STORE(keeps_the_servers_lock_files),
 		WITH_STORE(needs_an_existing_namespace_when_registered),
