@@ -82,7 +82,9 @@ def test_damaged_payload_chunk_spoils_its_files_only(pxarfs, folder, repo, how):
     content = sum(f.stat().st_size for f in (folder / "tree").glob("file*"))
     index = [row for row in index if row[0] <= content]
     assert len(index) > 10
-    for i in range(0, len(index), 5):
+    # behind the contents come the headers of the empty files, which nobody reads
+    contents = sum(16 + f.stat().st_size for f in (folder / "tree").glob("file*"))
+    for i in range(0, sum(end <= contents for end, _ in index), 5):
         digest = index[i][1]
         chunk = datastore.chunk_path(repo, digest)
         good = chunk.read_bytes()
