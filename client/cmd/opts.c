@@ -76,7 +76,8 @@ static void print_help(const struct cmd *cmd, const struct opt *table)
 					 .letter = 'h',
 					 .help = "show this help" };
 
-	printf("Usage: pxarfs %s [OPTION]... %s\n\n%s.\n", cmd->name, cmd->synopsis, cmd->summary);
+	printf("Usage: pxarfs %s [OPTION]...%s%s\n\n%s.\n", cmd->name, cmd->synopsis[0] ? " " : "",
+	       cmd->synopsis, cmd->summary);
 	if (cmd->description)
 		printf("\n%s\n", cmd->description);
 	printf("\nOptions:\n");
