@@ -9,6 +9,9 @@ import pytest
 from conftest import TOP
 
 PAGE = TOP / "client/cmd/pxarfs.1"
+MOUNT_PAGE = TOP / "fuse/mount.pxarfs.8"
+MOUNT_WORDS = TOP / "fuse/mount_opts.c"
+COMMON = "Options of many commands"
 
 
 def table(text):
@@ -26,7 +29,34 @@ def commands(pxarfs):
 
 
 def options(text):
-    return set(re.findall(r"--([a-z][a-z0-9-]+)", text))
+    """The long options that a --help lists (not those its texts mention)."""
+    return set(re.findall(r"^ {2,6}(?:-\w, )?--([a-z0-9-]+)", text.split("\nOptions:\n", 1)[1],
+                          re.MULTILINE))
+
+
+def sections(page):
+    """{title of .Ss: its source}."""
+    out = {}
+    for block in re.split(r"^\.S[hs] ", page.read_text(), flags=re.MULTILINE)[1:]:
+        title, _, body = block.partition("\n")
+        out[title] = body
+    return out
+
+
+def items(body):
+    """The long options that have an item of their own in mdoc source."""
+    return {name for line in body.splitlines() if line.startswith(".It ")
+            for name in re.findall(r"\bFl (?:\\)?-([a-z0-9-]+)", line)}
+
+
+def rendered(page):
+    return subprocess.run(["mandoc", "-T", "ascii", "-O", "width=500", page], check=True,
+                          capture_output=True, text=True).stdout.replace("\b", "\0")
+
+
+def plain(text):
+    """Without the overstrikes that stand for bold and underlined."""
+    return re.sub(".\0", "", text)
 
 
 def test_there_are_commands(pxarfs):
@@ -43,17 +73,46 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(pxarfs):
         assert "--no-such-option" in done.stderr and f"pxarfs {name} --help" in done.stderr
 
 
-def test_manual_page_has_every_option_of_every_command(pxarfs):
-    page = PAGE.read_text()
-    flags = {f.replace("\\-", "-") for f in re.findall(r"\.(?:It )?(?:.*)?Fl Fl? ?-?([a-z][a-z0-9\\-]+)",
-                                                       page)}
-    documented = {f.lstrip("-") for f in flags} | options(page.replace("\\-", "-"))
-    documented |= set(re.findall(r"Fl -([a-z][a-z0-9-]+)", page))
-    wanted = set()
+def test_manual_page_has_the_options_of_each_command_and_no_others(pxarfs):
+    page = sections(PAGE)
+    common = items(page[COMMON])
     for name in commands(pxarfs):
-        wanted |= options(pxarfs(*name.split(), "--help").stdout.split("\nOptions:\n", 1)[1])
-    # --help texts also mention options of other commands; all must be in the page
-    assert wanted - documented == set()
+        wanted = options(pxarfs(*name.split(), "--help").stdout)
+        documented = items(page[name])
+        assert wanted - documented - common == set(), f"{name}: not in the page"
+        assert documented - wanted == set(), f"{name}: not in the program"
+
+
+def test_manual_page_and_help_have_the_same_usage(pxarfs):
+    text = plain(rendered(PAGE)).split("\nSYNOPSIS\n", 1)[1].split("\nDESCRIPTION\n", 1)[0]
+    page = {re.sub(r" +", " ", line.strip()) for line in text.splitlines() if line.strip()}
+    program = {pxarfs(*name.split(), "--help").stdout.splitlines()[0].removeprefix("Usage: ")
+               for name in commands(pxarfs)}
+    assert page == program
+
+
+def test_manual_page_has_every_command(pxarfs):
+    assert set(commands(pxarfs)) <= set(sections(PAGE))
+
+
+def mount_words():
+    """Words of the table in mount_opts.c that do something."""
+    table = MOUNT_WORDS.read_text().split("static const struct word words[] = {", 1)[1]
+    table = table.split("\n};", 1)[0]
+    words = re.findall(r'^\t\{ "([a-z_]+)", WORD_[A-Z]+', table, re.MULTILINE)
+    assert len(words) >= 12, "the table of mount options is not understood"
+    return words
+
+
+def test_mount_page_has_every_word_that_has_an_effect():
+    body = sections(MOUNT_PAGE)["MOUNT OPTIONS"]
+    documented = {word for line in body.splitlines() if line.startswith(".It ")
+                  for word in re.findall(r"[a-z_]+", line)}
+    assert set(mount_words()) - documented == set()
+
+
+def test_mount_page_has_every_option(pxarfs):
+    assert options(pxarfs("mount", "--help").stdout) == items(sections(MOUNT_PAGE)["DESCRIPTION"])
 
 
 @pytest.mark.parametrize("args", [[], ["no-such-command"], ["-x"]])
