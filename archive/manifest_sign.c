@@ -110,3 +110,25 @@ int manifest_check_fingerprint(const struct manifest *m, const struct crypt_key 
 		return 0;
 	return check_named_key(m->key_fingerprint, key, "", err);
 }
+
+bool manifest_has_key(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->file_count; i++)
+		if (m->files[i].crypt_mode != CRYPT_MODE_NONE)
+			return true;
+	return m->signature || m->key_fingerprint;
+}
+
+int manifest_check_key(const struct manifest *m, const void *text, size_t size,
+		       const struct crypt_key *key, struct err *err)
+{
+	int rc = manifest_check_fingerprint(m, key, err);
+
+	if (rc < 0)
+		return rc;
+	if (!key && manifest_has_key(m))
+		return err_set(err, ENOKEY, "made with a key: needs a key");
+	if (key && !m->signature)
+		return err_set(err, EBADMSG, "the manifest is not signed, although a key is in use");
+	return key ? manifest_verify(text, size, key, err) : 0;
+}

@@ -13,6 +13,8 @@
 #include "archive/crypt.h"
 #include "archive/manifest.h"
 
+#include <stdbool.h>
+
 /* Sign what `m` says now; sets its signature and key fingerprint. */
 int manifest_sign(struct manifest *m, const struct crypt_key *key, struct err *err);
 
@@ -24,5 +26,14 @@ int manifest_verify(const void *text, size_t size, const struct crypt_key *key, 
  * manifest that names none passes. */
 int manifest_check_fingerprint(const struct manifest *m, const struct crypt_key *key,
 			       struct err *err);
+
+/* Whether anything of it says that it was made with a key. */
+bool manifest_has_key(const struct manifest *m);
+
+/* All that is to be proved before anything of a snapshot is believed: key and signature of `m`,
+ * decoded from `text`.  With a key an unsigned manifest is refused, too: whoever makes a snapshot
+ * with a key signs it, so a signature that is not there was taken away. */
+int manifest_check_key(const struct manifest *m, const void *text, size_t size,
+		       const struct crypt_key *key, struct err *err);
 
 #endif

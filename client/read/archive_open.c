@@ -179,30 +179,6 @@ void archive_free(struct archive *a)
 	free(a);
 }
 
-static bool was_made_with_a_key(const struct manifest *m)
-{
-	for (size_t i = 0; i < m->file_count; i++)
-		if (m->files[i].crypt_mode != CRYPT_MODE_NONE)
-			return true;
-	return m->signature || m->key_fingerprint;
-}
-
-static int check_key(const struct manifest *m, const struct wbuf *text,
-		     const struct crypt_key *key, struct err *err)
-{
-	int rc = manifest_check_fingerprint(m, key, err);
-
-	if (rc < 0)
-		return rc;
-	if (!key && was_made_with_a_key(m))
-		return err_set(err, ENOKEY, "made with a key: needs a key");
-	/* Whoever makes a snapshot with a key signs it, so a signature that is not there was taken
-	 * away. */
-	if (key && !m->signature)
-		return err_set(err, EBADMSG, "the manifest is not signed, although a key is in use");
-	return key ? manifest_verify(text->data, text->size, key, err) : 0;
-}
-
 static int read_manifest(struct repo_reader *reader, const struct crypt_key *key,
 			 struct manifest **out, struct err *err)
 {
@@ -220,7 +196,7 @@ static int read_manifest(struct repo_reader *reader, const struct crypt_key *key
 	if (rc == 0)
 		rc = manifest_decode(text.data, text.size, out, err);
 	if (rc == 0)
-		rc = check_key(*out, &text, key, err);
+		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;
 }
 
