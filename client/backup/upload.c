@@ -195,7 +195,7 @@ static int store(struct upload *u, struct slot *s, struct upload_worker *w, stru
 	enum known known;
 	int rc;
 
-	digest_ctx_of(w->digest, ring_at(&u->ring, s->begin), s->size, &s->digest);
+	crypt_digest(w->digest, w->key, ring_at(&u->ring, s->begin), s->size, &s->digest);
 	rc = known_claim(set, &s->digest, &known);
 	if (rc < 0)
 		return err_set(err, -rc, "out of memory");

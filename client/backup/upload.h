@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * upload - one stream on its way into a repository: 256 KiB buffer, bounded queue, chunker,
- * then digest, known?, compress and store on a shared pool of threads; order is restored at
- * the index.
+ * then digest, known?, compress, encrypt and store on a shared pool of threads; order is
+ * restored at the index.
  *
  *	writer --pieces--> chunker thread --chunks--> pool --slots, in order--> index
  *
@@ -62,7 +62,8 @@ int upload_new(struct upload **out, struct upload_pool *pool,
 void upload_free(struct upload *u);
 DEFINE_AUTO_PTR(upload)
 
-/* Chunks that the previous snapshot has: neither compressed nor sent. */
+/* Chunks that the previous snapshot has: neither compressed nor sent.  They must have been made
+ * as the pool makes them: with the same key, or none. */
 int upload_know_index(struct upload *u, const struct didx *previous, struct err *err);
 
 /* Sinks for encoder_params; `arg` is the upload.  After a failure of the stream's own threads

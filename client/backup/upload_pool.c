@@ -44,14 +44,17 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int start_worker(struct upload_pool *p, struct err *err)
+static int start_worker(struct upload_pool *p, const struct crypt_key *key, struct err *err)
 {
 	struct upload_worker *w = &p->workers[p->thread_count];
 	int rc;
 
 	w->pool = p;
+	w->key = key;
 	w->digest = digest_ctx_new();
 	w->codec = blob_codec_new();
+	if (w->codec)
+		blob_codec_set_key(w->codec, key);
 	wbuf_init(&w->output, OUTPUT_SIZE_MAX);
 	rc = w->digest && w->codec ? pthread_create(&p->threads[p->thread_count], NULL, work, w) :
 				     ENOMEM;
@@ -65,7 +68,7 @@ static int start_worker(struct upload_pool *p, struct err *err)
 }
 
 int upload_pool_new(struct upload_pool **out, unsigned thread_count, size_t bytes_max,
-		    struct err *err)
+		    const struct crypt_key *key, struct err *err)
 {
 	AUTO(upload_pool) struct upload_pool *p = calloc(1, sizeof(*p));
 	int rc;
@@ -83,7 +86,7 @@ int upload_pool_new(struct upload_pool **out, unsigned thread_count, size_t byte
 	if (rc == 0)
 		rc = known_set_new(&p->known, err);
 	for (unsigned i = 0; rc == 0 && i < thread_count; i++)
-		rc = start_worker(p, err);
+		rc = start_worker(p, key, err);
 	if (rc < 0)
 		return rc;
 	*out = steal(&p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upload_pool - the threads that digest, compress and store chunks, and the memory they and
- * the streams may use.  Shared by all uploads of a backup.
+ * upload_pool - the threads that digest, compress, encrypt and store chunks, and the memory they
+ * and the streams may use.  Shared by all uploads of a backup.
  *
  * Memory, all of it counted against `bytes_max`:
  *	streams   what upload_pool_reserve() gave them, for their whole life; enough for each to
@@ -32,6 +32,7 @@ struct upload_pool;
 /* What a worker brings to a job. */
 struct upload_worker {
 	struct upload_pool *pool;
+	const struct crypt_key *key; /* of digests, and set in the codec; NULL: none */
 	struct digest_ctx *digest;
 	struct blob_codec *codec;
 	struct wbuf output;
@@ -42,9 +43,10 @@ struct upload_job {
 	void (*run)(struct upload_job *job, struct upload_worker *worker);
 };
 
-/* -E2BIG when bytes_max is too little for even one output. */
+/* All chunks are encrypted with `key`, which outlives the pool; NULL: none is.  -E2BIG when
+ * bytes_max is too little for even one output. */
 int upload_pool_new(struct upload_pool **out, unsigned thread_count, size_t bytes_max,
-		    struct err *err);
+		    const struct crypt_key *key, struct err *err);
 void upload_pool_free(struct upload_pool *p);
 DEFINE_AUTO_PTR(upload_pool)
 

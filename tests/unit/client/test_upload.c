@@ -201,7 +201,7 @@ static struct upload_pool *new_pool(unsigned threads)
 	struct upload_pool *p = NULL;
 	struct err err = ERR_INIT;
 
-	assert_int_equal(upload_pool_new(&p, threads, BYTES_MAX, &err), 0);
+	assert_int_equal(upload_pool_new(&p, threads, BYTES_MAX, NULL, &err), 0);
 	return p;
 }
 
@@ -592,7 +592,7 @@ static void refuses_a_stream_that_does_not_fit_into_memory(void **state)
 	struct err err = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(upload_pool_new(&none, 2, 1 << 20, &err), -E2BIG);
+	assert_int_equal(upload_pool_new(&none, 2, 1 << 20, NULL, &err), -E2BIG);
 
 	AUTO(fake) struct fake w;
 	AUTO(upload_pool) struct upload_pool *pool = NULL;
@@ -604,7 +604,7 @@ static void refuses_a_stream_that_does_not_fit_into_memory(void **state)
 	struct upload *u = NULL;
 
 	fake_init(&w);
-	assert_int_equal(upload_pool_new(&pool, 2, 64 << 20, &err), 0);
+	assert_int_equal(upload_pool_new(&pool, 2, 64 << 20, NULL, &err), 0);
 	assert_int_equal(upload_new(&u, pool, &params, &err), -E2BIG);
 	assert_null(u);
 }
@@ -627,7 +627,7 @@ static void never_uses_more_memory_than_it_may(void **state)
 
 	(void)state;
 	fake_init(&w);
-	assert_int_equal(upload_pool_new(&pool, 8, bytes_max + 1024, &err), 0);
+	assert_int_equal(upload_pool_new(&pool, 8, bytes_max + 1024, NULL, &err), 0);
 	assert_int_equal(upload_new(&other, pool, &params, &err), 0);
 	assert_int_equal(upload_new(&u, pool, &params, &err), 0);
 	assert_int_equal(send(u, data, size, 1 << 20, &err), 0);
