@@ -13,6 +13,9 @@
 
 #include "archive/keyfile.h"
 
+/* Of the blob that holds the block in a snapshot; it is neither compressed nor encrypted. */
+#define MASTER_KEY_BLOB_NAME "rsa-encrypted.key.blob"
+
 enum { MASTER_KEY_BITS = 4096 };
 
 /* Append a new pair in PEM form; the private half (PKCS#8) under the passphrase. */

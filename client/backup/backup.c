@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/backup.h"
 
+#include "archive/manifest_sign.h"
+#include "archive/master_key.h"
+
+#include <assert.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -20,12 +24,14 @@ struct backup {
 	struct repo_writer *writer;
 	struct repo_reader *reader;
 	struct backup_catalog *catalog;
-	struct blob_codec *codec;
+	struct blob_codec *codec; /* has the key when blobs are encrypted */
+	struct blob_codec *plain_codec; /* what is never encrypted: the manifest, the wrapped key */
 	struct digest_ctx *digest;
 
 	bool has_previous;
 	struct snapshot_name previous_name;
 	struct manifest *previous; /* NULL: none, or not usable */
+	bool knows_names; /* from the previous manifest, usable or not */
 	enum archive_names names;
 };
 
@@ -58,36 +64,45 @@ static int get_previous(const struct backup *b, const char *name, struct repo_fi
 			   repo_reader_get_file(b->reader, name, out, err);
 }
 
-static int decode_manifest(struct backup *b, const struct repo_file *file, struct manifest **out,
-			   struct err *err)
+static int check_previous(const struct backup *b, const struct manifest *m,
+			  const struct wbuf *text, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
-	int rc = blob_decode(b->codec, file->data, file->size, MANIFEST_SIZE_MAX, &text, err);
+	if (b->params->key && !manifest_has_key(m))
+		return err_set(err, ENOKEY, "it was made without a key");
+	return manifest_check_key(m, text->data, text->size, b->params->key, err);
+}
 
-	return rc < 0 ? rc : manifest_decode(text.data, text.size, out, err);
+/* Only how archives are named is taken from a manifest that cannot be trusted. */
+static int read_previous_manifest(struct backup *b, struct manifest **out, struct err *err)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	AUTO(manifest) struct manifest *m = NULL;
+	int rc = get_previous(b, MANIFEST_BLOB_NAME, &file, err);
+
+	if (rc == 0)
+		rc = blob_decode(b->plain_codec, file.data, file.size, MANIFEST_SIZE_MAX, &text,
+				 err);
+	if (rc == 0)
+		rc = manifest_decode(text.data, text.size, &m, err);
+	if (rc < 0)
+		return rc;
+	b->knows_names = archive_name_convention(m, &b->names);
+	rc = check_previous(b, m, &text, err);
+	if (rc == 0)
+		*out = steal(&m);
+	return rc;
 }
 
 /* Without a usable manifest the backup goes on as if it were the first. */
 static void load_previous_manifest(struct backup *b)
 {
-	AUTO(repo_file) struct repo_file file = { 0 };
-	AUTO(manifest) struct manifest *m = NULL;
 	struct err err = ERR_INIT;
-	int rc = get_previous(b, MANIFEST_BLOB_NAME, &file, &err);
+	int rc = read_previous_manifest(b, &b->previous, &err);
 
-	if (rc == 0)
-		rc = decode_manifest(b, &file, &m, &err);
-	if (rc < 0) {
+	if (rc < 0)
 		say(b, BACKUP_MESSAGE_WARNING, "the previous snapshot is not used: %s",
 		    err_text(&err, rc));
-		return;
-	}
-	if (m->key_fingerprint) {
-		say(b, BACKUP_MESSAGE_WARNING,
-		    "the previous snapshot is not used: it was made with a key");
-		return;
-	}
-	b->previous = steal(&m);
 }
 
 /* An index of the previous snapshot, as long as its file is held. */
@@ -103,15 +118,28 @@ static void previous_index_release(struct previous_index *p)
 }
 DEFINE_AUTO_STRUCT(previous_index)
 
+/* Chunks of another crypt mode are not what this backup would store. */
+static int check_previous_mode(const struct backup *b, const struct manifest_file *file,
+			       struct err *err)
+{
+	if (file->crypt_mode == b->params->crypt_mode)
+		return 0;
+	return err_set(err, EKEYREJECTED, "its crypt mode is %s, not %s",
+		       crypt_mode_text(file->crypt_mode), crypt_mode_text(b->params->crypt_mode));
+}
+
 /* A missing or damaged one costs time, not the backup. */
 static void load_previous_index(struct backup *b, const char *name, struct previous_index *out)
 {
+	const struct manifest_file *file = b->previous ? manifest_find(b->previous, name) : NULL;
 	struct err err = ERR_INIT;
 	int rc;
 
-	if (!b->previous || !name[0] || !manifest_find(b->previous, name))
+	if (!file)
 		return;
-	rc = get_previous(b, name, &out->file, &err);
+	rc = check_previous_mode(b, file, &err);
+	if (rc == 0)
+		rc = get_previous(b, name, &out->file, &err);
 	if (rc == 0)
 		rc = didx_open(&out->ix, out->file.data, out->file.size, &err);
 	if (rc == 0)
@@ -168,7 +196,7 @@ static void decide_names(struct backup *b)
 {
 	if (b->params->names_given)
 		b->names = b->params->names;
-	else if (!b->previous || !archive_name_convention(b->previous, &b->names))
+	else if (!b->knows_names)
 		b->names = repo_default_names(b->params->repo);
 }
 
@@ -249,14 +277,16 @@ static struct backup_target target_of(const struct backup *b)
 	return (struct backup_target){ b->pool, b->writer, b->params->stop };
 }
 
-/* The catalog is the last of the streams. */
+/* The catalog comes behind all that was asked for. */
 static int ensure_catalog(struct backup *b, struct err *err)
 {
-	struct backup_stream *stream = &b->streams[b->stream_count - 1];
+	struct backup_stream *stream = b->streams;
 	const struct backup_target target = target_of(b);
 
 	if (b->catalog)
 		return 0;
+	while (stream->kind != BACKUP_STREAM_CATALOG)
+		stream++;
 	snprintf(stream->name, sizeof(stream->name), "%s", CATALOG_INDEX_NAME);
 	return backup_catalog_new(&b->catalog, &target, stream, err);
 }
@@ -321,12 +351,29 @@ static int read_whole(const char *path, struct wbuf *out, struct err *err)
 	return 0;
 }
 
+static int put_blob(struct backup *b, struct backup_stream *s, struct blob_codec *codec,
+		    const struct wbuf *plain, bool compress, struct err *err)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(BLOB_DATA_SIZE_MAX));
+	int rc = blob_encode(codec, plain->data, plain->size, compress, &stored, err);
+
+	if (rc == 0 && b->writer)
+		rc = repo_writer_put_blob(b->writer, s->name, stored.data, stored.size, err);
+	if (rc < 0)
+		return rc;
+	digest_ctx_of(b->digest, stored.data, stored.size, &s->csum);
+	s->size = stored.size;
+	atomic_store(&s->stats.bytes, plain->size);
+	atomic_store(&s->stats.new_bytes, plain->size);
+	atomic_store(&s->stats.stored_bytes, stored.size);
+	return 0;
+}
+
 static int run_blob(struct backup *b, const struct backup_spec *spec, struct backup_stream *s,
 		    struct err *err)
 {
 	/* Room to read up to the limit, and to see that there is more. */
 	AUTO(wbuf) struct wbuf plain = WBUF_INIT((size_t)BLOB_DATA_SIZE_MAX + (1 << 16));
-	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(BLOB_DATA_SIZE_MAX));
 	int rc = read_whole(spec->path, &plain, err);
 
 	snprintf(s->name, sizeof(s->name), "%s.blob", spec->name);
@@ -334,17 +381,24 @@ static int run_blob(struct backup *b, const struct backup_spec *spec, struct bac
 		rc = err_set(err, E2BIG, "%s: larger than %d MiB", spec->path,
 			     BLOB_DATA_SIZE_MAX >> 20);
 	if (rc == 0)
-		rc = blob_encode(b->codec, plain.data, plain.size, true, &stored, err);
-	if (rc == 0 && b->writer)
-		rc = repo_writer_put_blob(b->writer, s->name, stored.data, stored.size, err);
-	if (rc < 0)
-		return err_wrap(err, rc, "%s", spec->name);
-	digest_ctx_of(b->digest, stored.data, stored.size, &s->csum);
-	s->size = stored.size;
-	atomic_store(&s->stats.bytes, plain.size);
-	atomic_store(&s->stats.new_bytes, plain.size);
-	atomic_store(&s->stats.stored_bytes, stored.size);
-	return 0;
+		rc = put_blob(b, s, b->codec, &plain, true, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", spec->name) : 0;
+}
+
+static bool has_wrapped_key(const struct backup_params *p)
+{
+	return p->wrapped_key && p->wrapped_key->size;
+}
+
+/* The last of the files.  It is encrypted in its own way, so only wrapped in a blob. */
+static int run_wrapped_key(struct backup *b, struct err *err)
+{
+	struct backup_stream *s = &b->streams[b->stream_count - 1];
+	int rc;
+
+	snprintf(s->name, sizeof(s->name), "%s", MASTER_KEY_BLOB_NAME);
+	rc = put_blob(b, s, b->plain_codec, b->params->wrapped_key, false, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", s->name) : 0;
 }
 
 /* --- manifest --- */
@@ -357,7 +411,7 @@ static int list_files(const struct backup *b, struct manifest *m,
 	for (size_t i = 0; i < b->stream_count && rc == 0; i++) {
 		const struct backup_stream *s = &b->streams[i];
 
-		rc = manifest_add_file(m, s->name, s->size, &s->csum, CRYPT_MODE_NONE, err);
+		rc = manifest_add_file(m, s->name, s->size, &s->csum, b->params->crypt_mode, err);
 		if (s->kind == BACKUP_STREAM_BLOB) {
 			stats->size += s->size;
 			continue;
@@ -377,7 +431,7 @@ static int encode_manifest(const struct backup *b, const struct manifest *m, str
 	int rc = manifest_encode(m, &text, err);
 
 	wbuf_clear(out);
-	return rc < 0 ? rc : blob_encode(b->codec, text.data, text.size, true, out, err);
+	return rc < 0 ? rc : blob_encode(b->plain_codec, text.data, text.size, true, out, err);
 }
 
 /* The statistics count every blob that came in, the manifest too, as the client sends it:
@@ -394,6 +448,8 @@ static int finish_snapshot(const struct backup *b, struct err *err)
 	if (!m)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = list_files(b, m, &stats, err);
+	if (rc == 0 && b->params->key)
+		rc = manifest_sign(m, b->params->key, err);
 	if (rc == 0)
 		rc = encode_manifest(b, m, &blob, err);
 	stats.size += blob.size;
@@ -424,7 +480,13 @@ static int run_specs(struct backup *b, struct err *err)
 			return rc;
 		next += !blob && b->params->mode != BACKUP_MODE_LEGACY ? 2 : 1;
 	}
-	return b->catalog ? backup_catalog_finish(b->catalog, err) : 0;
+	if (b->catalog) {
+		int rc = backup_catalog_finish(b->catalog, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return has_wrapped_key(b->params) ? run_wrapped_key(b, err) : 0;
 }
 
 static unsigned core_count(void)
@@ -438,10 +500,16 @@ static unsigned core_count(void)
 	return n < 1 ? 1 : n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
 }
 
+/* What chunks and blobs are encrypted with; NULL: they are not. */
+static const struct crypt_key *data_key(const struct backup_params *p)
+{
+	return p->crypt_mode == CRYPT_MODE_ENCRYPT ? p->key : NULL;
+}
+
 static int run_session(struct backup *b, struct err *err)
 {
 	unsigned threads = b->params->thread_count ? b->params->thread_count : core_count();
-	int rc = upload_pool_new(&b->pool, threads, BACKUP_BYTES_MAX, err);
+	int rc = upload_pool_new(&b->pool, threads, BACKUP_BYTES_MAX, data_key(b->params), err);
 
 	if (rc == 0)
 		rc = open_session(b, err);
@@ -498,6 +566,8 @@ static void name_kinds(struct backup *b)
 	}
 	if (legacy_archive)
 		s++->kind = BACKUP_STREAM_CATALOG;
+	if (has_wrapped_key(p))
+		s++->kind = BACKUP_STREAM_BLOB;
 	b->stream_count = (size_t)(s - b->streams);
 }
 
@@ -505,15 +575,19 @@ int backup_new(struct backup **out, const struct backup_params *params, struct e
 {
 	AUTO(backup) struct backup *b = calloc(1, sizeof(*b));
 
+	assert((params->crypt_mode == CRYPT_MODE_NONE) == !params->key);
 	if (!b)
 		return err_set(err, ENOMEM, "out of memory");
 	b->params = params;
-	b->streams = calloc(2 * params->spec_count + 1, sizeof(*b->streams));
+	/* Two for each archive, the catalog, the wrapped key. */
+	b->streams = calloc(2 * params->spec_count + 2, sizeof(*b->streams));
 	b->walks = calloc(params->spec_count + 1, sizeof(*b->walks));
 	b->codec = blob_codec_new();
+	b->plain_codec = blob_codec_new();
 	b->digest = digest_ctx_new();
-	if (!b->streams || !b->walks || !b->codec || !b->digest)
+	if (!b->streams || !b->walks || !b->codec || !b->plain_codec || !b->digest)
 		return err_set(err, ENOMEM, "out of memory");
+	blob_codec_set_key(b->codec, data_key(params));
 	name_kinds(b);
 	*out = steal(&b);
 	return 0;
@@ -526,6 +600,7 @@ void backup_free(struct backup *b)
 	end_session(b);
 	manifest_free(b->previous);
 	blob_codec_free(b->codec);
+	blob_codec_free(b->plain_codec);
 	digest_ctx_free(b->digest);
 	free(b->streams);
 	free(b->walks);

@@ -6,6 +6,10 @@
  * run in parallel (upload.h).  Whatever fails, nothing of the snapshot stays; chunks that were
  * stored in vain are collected later.
  *
+ * Of the last snapshot only that is reused which was made in the same way: its manifest must have
+ * our key's fingerprint and signature (or none, when there is no key), and the archive our crypt
+ * mode.  Otherwise everything is stored anew, and a message says why.
+ *
  * Owner:   free with backup_free(); the parameters and what they point to outlive it.
  * Threads: backup_run() on one; backup_progress() from any other meanwhile.
  * Errors:  -ECANCELED: `stop` was set ("interrupted").
@@ -13,6 +17,8 @@
 #ifndef PXARFS_BACKUP_H
 #define PXARFS_BACKUP_H
 
+#include "archive/crypt.h"
+#include "archive/manifest.h"
 #include "archive/match.h"
 #include "client/backup/backup_archive.h"
 #include "client/backup/backup_spec.h"
@@ -46,6 +52,12 @@ struct backup_params {
 	size_t chunk_size_avg;
 	bool dry_run; /* walk and cut everything, store nothing */
 	unsigned thread_count; /* 0: as many as there are cores */
+
+	/* With mode none there is no key, with any other there is one: it encrypts what is stored
+	 * or signs the manifest alone. */
+	enum crypt_mode crypt_mode;
+	const struct crypt_key *key;
+	const struct wbuf *wrapped_key; /* `key` for a master key (master_key_wrap()); may be NULL */
 
 	/* The walk's (client/fs/walk.h). */
 	const struct match_list *patterns;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/backup.h"
 #include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/progress.h"
 #include "archive/chunker.h"
+#include "archive/master_key.h"
 #include "client/repo/repo_name.h"
 
 #include <inttypes.h>
@@ -21,6 +23,7 @@ struct settings {
 	uint64_t time, chunk_size_kib, entries_max;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
+	struct keys_options keys;
 };
 
 static void settings_release(struct settings *s)
@@ -36,6 +39,8 @@ struct job {
 	struct backup_params params;
 	struct backup_spec *specs;
 	struct match_list patterns;
+	struct keys_choice keys;
+	struct wbuf wrapped_key; /* for the master key */
 	struct progress *progress;
 };
 
@@ -43,6 +48,8 @@ static void job_release(struct job *j)
 {
 	settings_release(&j->settings);
 	match_list_release(&j->patterns);
+	keys_choice_release(&j->keys);
+	wbuf_release(&j->wrapped_key);
 	free(j->specs);
 }
 DEFINE_AUTO_STRUCT(job)
@@ -106,6 +113,7 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "leave out extended attributes that the file system says are too large" },
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
 		  "read everything, store nothing, say what would be stored" },
+		KEYS_OPT_WRITE(s->keys),
 		CMD_OPT_OUTPUT_FORMAT(s->output_format),
 		{ 0 },
 	};
@@ -258,6 +266,39 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 	return status;
 }
 
+/* --- keys --- */
+
+static void tell_key(const struct job *j)
+{
+	char fingerprint[CRYPT_FINGERPRINT_SHORT_SIZE];
+
+	if (!j->keys.key)
+		return;
+	crypt_fingerprint_short(crypt_key_fingerprint(j->keys.key), fingerprint);
+	log_info("%s with key %s%s",
+		 j->keys.mode == CRYPT_MODE_ENCRYPT ? "encrypting and signing" : "signing",
+		 fingerprint, j->wrapped_key.size ? ", which the master key can recover" : "");
+}
+
+static int take_keys(struct job *j, struct err *err)
+{
+	struct backup_params *p = &j->params;
+	char now[KEYFILE_TIME_SIZE];
+	int rc = keys_for_backup(&j->settings.keys, &j->keys, err);
+
+	keys_now(now);
+	if (rc == 0 && j->keys.master_pem.size)
+		rc = master_key_wrap(j->keys.master_pem.data, j->keys.master_pem.size, j->keys.key,
+				     j->keys.created, now, &j->wrapped_key, err);
+	if (rc < 0)
+		return rc;
+	p->crypt_mode = j->keys.mode;
+	p->key = j->keys.key;
+	p->wrapped_key = &j->wrapped_key;
+	tell_key(j);
+	return 0;
+}
+
 /* --- summary --- */
 
 /* "5.123 GiB (1400)": bytes in so many chunks. */
@@ -393,6 +434,8 @@ static int run_job(struct job *j)
 	int rc = backup_spec_check(j->specs, j->params.spec_count, &err);
 
 	if (rc == 0)
+		rc = take_keys(j, &err);
+	if (rc == 0)
 		rc = repo_open(j->settings.repository, &repo, &err);
 	if (rc < 0)
 		return fail(&err, rc);
@@ -416,7 +459,7 @@ static int run_job(struct job *j)
 
 static int run(const struct cmd *self, int argc, char **argv)
 {
-	AUTO(job) struct job j = { 0 };
+	AUTO(job) struct job j = { .wrapped_key = WBUF_INIT(KEYFILE_SIZE_MAX) };
 	int status = job_init(self, &j, argc, argv);
 
 	return status < 0 ? run_job(&j) : status;
