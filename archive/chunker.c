@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/chunker.h"
 
+#include "archive/chunker_simd.h"
 #include "archive/chunker_table.h"
 
 #include <assert.h>
@@ -12,6 +13,7 @@
 enum {
 	WINDOW = CHUNKER_WINDOW_SIZE,
 	AVG_SIZE_MIN = 512, /* below it the first window would reach over the smallest chunk */
+	SEARCH_SIZE_MIN = 256,
 };
 
 static_assert((WINDOW & (WINDOW - 1)) == 0, "positions are taken modulo the window");
@@ -27,6 +29,7 @@ void chunker_init(struct chunker *c, size_t avg_size)
 		.limit = (uint32_t)avg_size * 2 - 3,
 		.size_min = avg_size / 4,
 		.size_max = avg_size * 4,
+		.simd = chunker_simd_best(),
 	};
 }
 
@@ -98,31 +101,43 @@ static size_t roll_window(struct chunker *c, const uint8_t *data, size_t size, b
 	return n;
 }
 
-/* Roll where the 64 bytes before `data` are at hand; nearly all bytes pass through here. */
-static size_t roll(struct chunker *c, const uint8_t *data, size_t size, bool *cut)
+/* The hash of the 64 bytes before `end`. */
+static uint32_t hash_before(const uint8_t *end)
 {
-	const uint32_t mask = c->mask, limit = c->limit;
-	uint32_t hash = c->hash;
-	size_t n = 0;
+	uint32_t hash = 0;
 
-	while (n < size) {
-		hash = rotate(hash) ^
-		       (chunker_table[data[(ptrdiff_t)n - WINDOW]] ^ chunker_table[data[n]]);
-		n++;
-		if ((hash & mask) >= limit) {
-			*cut = true;
-			break;
-		}
-	}
-	c->hash = hash;
-	c->size += n;
-	return n;
+	for (const uint8_t *p = end - WINDOW; p < end; p++)
+		hash = rotate(hash) ^ chunker_table[*p];
+	return hash;
 }
 
 static void keep_window(struct chunker *c, const uint8_t *end)
 {
 	for (size_t i = 1; i <= WINDOW; i++)
 		c->window[(c->size - i) % WINDOW] = *(end - i);
+}
+
+/* Search where the 64 bytes before `data` are at hand; nearly all bytes pass through here. */
+static size_t search(struct chunker *c, const uint8_t *data, size_t size, bool *cut)
+{
+	size_t n = c->simd->find(data, size, c->mask, c->limit);
+
+	*cut = n < size;
+	if (*cut)
+		return n + 1;
+	c->size += size;
+	c->hash = hash_before(data + size);
+	keep_window(c, data + size);
+	return size;
+}
+
+/* How many bytes at `n` of `size` are rolled over: until there is a window before them, or all
+ * when a search would not pay. */
+static size_t rolled_size(size_t n, size_t size)
+{
+	size_t head = n < WINDOW ? WINDOW - n : 0;
+
+	return size - n < head + SEARCH_SIZE_MIN ? size - n : head;
 }
 
 size_t chunker_scan(struct chunker *c, const void *data, size_t size)
@@ -133,12 +148,10 @@ size_t chunker_scan(struct chunker *c, const void *data, size_t size)
 
 	n = skip(c, room);
 	n += fill(c, bytes + n, room - n, &cut);
-	if (n < WINDOW && !cut)
-		n += roll_window(c, bytes + n, smaller(room, WINDOW) - n, &cut);
-	if (n < room && !cut) {
-		n += roll(c, bytes + n, room - n, &cut);
-		keep_window(c, bytes + n);
-	}
+	if (!cut)
+		n += roll_window(c, bytes + n, rolled_size(n, room), &cut);
+	if (n < room && !cut)
+		n += search(c, bytes + n, room - n, &cut);
 	if (!cut && c->size < c->size_max)
 		return 0;
 	chunker_reset(c);

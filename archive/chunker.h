@@ -30,6 +30,7 @@ struct chunker {
 	size_t size_min, size_max;
 	size_t size; /* bytes of the current chunk so far */
 	uint8_t window[CHUNKER_WINDOW_SIZE]; /* the last bytes, by position modulo 64 */
+	const struct chunker_simd *simd;     /* how to search: chosen for this processor */
 };
 
 /* `avg_size` is a power of two, 512 <= avg_size <= CHUNKER_AVG_SIZE_MAX.  Chunks are then
