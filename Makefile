@@ -105,9 +105,10 @@ export ASAN_OPTIONS ?= detect_leaks=1:abort_on_error=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 
-# Units, corpora and layers; needs no privileges.
+# Units, corpora, layers and citations; needs no privileges.
 check: all $(UNIT) $(REPLAY) $(TOOLS)
 	scripts/check-layers
+	scripts/check-docs
 	@set -e; for t in $(UNIT); do echo "== $$t"; $$t; done
 	@set -e; for r in $(REPLAY); do $$r tests/fuzz/corpus/$${r##*/replay_}; done
 
@@ -167,7 +168,7 @@ clean:
 
 help:
 	@echo 'all         build/pxarfs, and build/mount.pxarfs as a link to it'
-	@echo 'check       unit tests, fuzz corpora, layers'
+	@echo 'check       unit tests, fuzz corpora, layers, citations'
 	@echo 'check-e2e   the whole program with real mounts (root)'
 	@echo 'fuzz        every fuzz target for FUZZ_SECONDS (60)'
 	@echo 'bench       ratios to plain tools, measured now'

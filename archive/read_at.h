@@ -9,7 +9,8 @@
  * restartable: on -EAGAIN it returns at once, with nothing changed that a second run would
  * not change in the same way.
  *
- * Implementations: read_at_memory here; client/read/file_at, client/read/stream.
+ * Implementations: read_at_memory here; client/read/stream (chunks of a snapshot or pieces of a
+ * plain file), blocking and as a view that is not.
  */
 #ifndef PXARFS_READ_AT_H
 #define PXARFS_READ_AT_H

@@ -15,7 +15,7 @@
  *          others from the source.  Messages name the thing.
  *
  * A new backend is one new file: it fills the three tables below and repo_name.c learns its
- * spelling.  tests/support/repo_conformance.h is what it must pass.
+ * spelling.  tests/support/lib/repo_conformance.h is what it must pass.
  */
 #ifndef PXARFS_REPO_H
 #define PXARFS_REPO_H

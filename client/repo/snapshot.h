@@ -3,7 +3,7 @@
  * snapshot - the names of namespaces, groups and snapshots: what users type, what the
  * datastore's paths are.
  *
- * Layout:  client/PROTOCOL.md and archive/FORMAT.md, "Names".
+ * Layout:  archive/FORMAT.md, "Names".
  */
 #ifndef PXARFS_SNAPSHOT_H
 #define PXARFS_SNAPSHOT_H
