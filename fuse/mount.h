@@ -13,6 +13,7 @@
 #include "fuse/nlink.h"
 #include "fuse/plus.h"
 #include "fuse/request.h"
+#include "fuse/starts.h"
 
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -43,6 +44,7 @@ struct mount {
 	struct dir_cache *folders;
 	struct nlink *nlink;
 	struct plus plus; /* atomic */
+	struct starts starts; /* has its lock */
 
 	/* What the kernel can do; set by the init operation, before any other. */
 	bool can_skip_open, can_skip_opendir;

@@ -45,32 +45,63 @@ int ops_tree(struct request *rq, const struct tree **tree)
 	return archive_tree_try(rq->mount->archive, &rq->meta, tree, &rq->err);
 }
 
-int ops_open_folder(struct request *rq, const struct tree *tree, uint64_t number,
-		    struct tree_dir *out)
+int ops_folder_end(struct request *rq, const struct tree *tree, uint64_t *end)
 {
-	struct inode i = inode_decode(number);
+	struct inode i = inode_decode(rq->number);
 
 	if (!i.is_folder || i.slot != 0)
 		return err_set(&rq->err, ESTALE, "not a folder");
-	return tree_dir_open(tree, &rq->meta.base,
-			     number == INODE_ROOT ? tree->meta_size : i.offset, out, &rq->err);
+	*end = rq->number == INODE_ROOT ? tree->meta_size : i.offset;
+	return 0;
+}
+
+int ops_check_start(struct request *rq, const struct tree_dir *dir)
+{
+	uint64_t start = starts_get(&rq->mount->starts, dir->end);
+
+	if (start && start != dir->entry_offset)
+		return err_set(&rq->err, EBADMSG, "the folder shown at offset %" PRIu64
+			       " begins at %" PRIu64, start, dir->entry_offset);
+	return 0;
+}
+
+static int open_folder(struct request *rq, const struct tree *tree, struct tree_dir *out)
+{
+	uint64_t end = 0;
+	int rc = ops_folder_end(rq, tree, &end);
+
+	if (rc == 0)
+		rc = tree_dir_open(tree, &rq->meta.base, end, out, &rq->err);
+	return rc < 0 ? rc : ops_check_start(rq, out);
+}
+
+/* A folder's own entry does not need its table where its start is known. */
+static int read_folder_entry(struct request *rq, const struct tree *tree)
+{
+	struct tree_dir dir = { 0 };
+	int rc = ops_folder_end(rq, tree, &dir.end);
+
+	if (rc < 0)
+		return rc;
+	dir.entry_offset = starts_get(&rq->mount->starts, dir.end);
+	if (!dir.entry_offset)
+		rc = open_folder(rq, tree, &dir);
+	if (rc < 0)
+		return rc;
+	return tree_dir_entry(tree, &rq->meta.base, &dir, &rq->entry, &rq->err);
 }
 
 int ops_read_entry(struct request *rq)
 {
 	struct inode i = inode_decode(rq->number);
 	const struct tree *tree;
-	struct tree_dir dir;
 	int rc = ops_tree(rq, &tree);
 
 	if (rc < 0)
 		return rc;
 	if (!i.is_folder && i.slot == 0)
 		return tree_entry_at(tree, &rq->meta.base, i.offset, &rq->entry, &rq->err);
-	rc = ops_open_folder(rq, tree, rq->number, &dir);
-	if (rc < 0)
-		return rc;
-	return tree_dir_entry(tree, &rq->meta.base, &dir, &rq->entry, &rq->err);
+	return read_folder_entry(rq, tree);
 }
 
 uint64_t ops_number(const struct tree *tree, const struct tree_entry *e)
@@ -105,6 +136,8 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 		return err_set(&rq->err, -rc, "device %" PRIu64 ":%" PRIu64
 			       " is beyond what the kernel knows",
 			       e->device_major, e->device_minor);
+	if (e->dir_end)
+		starts_set(&rq->mount->starts, e->dir_end, e->entry_offset);
 	return 0;
 }
 
@@ -119,7 +152,7 @@ static int run_lookup(struct request *rq)
 	int rc = ops_tree(rq, &tree);
 
 	if (rc == 0)
-		rc = ops_open_folder(rq, tree, rq->number, &dir);
+		rc = open_folder(rq, tree, &dir);
 	if (rc < 0)
 		return rc;
 	plus_looked_up(&rq->mount->plus, dir.member_count);

@@ -23,9 +23,11 @@ extern const struct fuse_lowlevel_ops ops_table; /* the session's user data: str
 /* The archive's tree; -EAGAIN. */
 int ops_tree(struct request *rq, const struct tree **tree);
 
-/* Locate the folder that the inode number means. */
-int ops_open_folder(struct request *rq, const struct tree *tree, uint64_t number,
-		    struct tree_dir *out);
+/* Where the folder that the request's inode number means ends; -ESTALE: it means none. */
+int ops_folder_end(struct request *rq, const struct tree *tree, uint64_t *end);
+
+/* Whether an opened folder begins where it was shown (starts.h); -EBADMSG. */
+int ops_check_start(struct request *rq, const struct tree_dir *dir);
 
 /* Read the entry that the request's inode number means into rq->entry. */
 int ops_read_entry(struct request *rq);

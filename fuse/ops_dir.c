@@ -131,16 +131,16 @@ static int put_member(struct request *rq, const struct tree *tree, size_t i, boo
 
 static int find_folder(struct request *rq, const struct tree *tree)
 {
-	struct inode i = inode_decode(rq->number);
+	uint64_t end;
+	int rc = ops_folder_end(rq, tree, &end);
 
-	if (!i.is_folder || i.slot != 0)
-		return err_set(&rq->err, ESTALE, "not a folder");
+	if (rc < 0)
+		return rc;
 	rq->folder = dir_cache_get(rq->mount->folders, rq->number);
-	if (rq->folder)
-		return 0;
-	return dir_cache_read(rq->mount->folders, rq->number, tree, &rq->meta,
-			      rq->number == INODE_ROOT ? tree->meta_size : i.offset, &rq->folder,
-			      &rq->err);
+	if (!rq->folder)
+		rc = dir_cache_read(rq->mount->folders, rq->number, tree, &rq->meta, end,
+				    &rq->folder, &rq->err);
+	return rc < 0 ? rc : ops_check_start(rq, &rq->folder->dir);
 }
 
 static int fill(struct request *rq, const struct tree *tree)

@@ -274,6 +274,7 @@ static void tear_down(struct server *s)
 	}
 	session_release(&s->session);
 	release_or_exit(s);
+	pthread_mutex_destroy(&s->mount.starts.lock);
 	sem_destroy(&s->mount.ready);
 }
 
@@ -291,6 +292,7 @@ int serve(const struct serve_params *params, struct err *err)
 	s->key = params->key;
 	s->main = pthread_self();
 	sem_init(&s->mount.ready, 0, 0);
+	pthread_mutex_init(&s->mount.starts.lock, NULL);
 	block_signals(&signals);
 	rc = begin(s, err);
 	if (rc == 0) {
