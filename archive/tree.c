@@ -221,21 +221,23 @@ static int read_preamble(struct tree *t, struct read_at *meta, uint64_t *offset,
 	struct item_header item;
 	int rc = read_at_exact(meta, bytes, sizeof(bytes), 0, err);
 
-	if (rc == 0)
-		rc = item_header_decode(bytes, &item, err);
 	if (rc < 0)
 		return rc;
+	rc = item_header_decode(bytes, &item, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "item at offset 0");
 	t->version = PXAR_VERSION_1;
 	*offset = 0;
 	if (item.type != PXAR_FORMAT_VERSION)
 		return 0;
 	rc = item_version_decode(bytes + PXAR_HEADER_SIZE, (size_t)item.body_size, &t->version,
 				 err);
-	if (rc == 0)
-		rc = item_header_decode(next, &item, err);
 	if (rc < 0)
-		return rc;
+		return err_wrap(err, rc, "item at offset 0");
 	*offset = PXAR_HEADER_SIZE + PXAR_FORMAT_VERSION_BODY_SIZE;
+	rc = item_header_decode(next, &item, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "item at offset %" PRIu64, *offset);
 	if (item.type != PXAR_PRELUDE)
 		return 0;
 	t->prelude_begin = *offset + PXAR_HEADER_SIZE;

@@ -11,14 +11,11 @@ enum { FAILURES_MAX = 8 };
 
 int browse_init(struct browse *b, struct archive *archive, struct err *err)
 {
-	int rc;
-
 	*b = (struct browse){ .archive = archive };
 	tree_window_init(&b->window);
 	tree_entry_init(&b->entry);
 	b->meta = stream_read_at(archive_meta(archive));
-	rc = archive_tree(archive, &b->tree, err);
-	return rc < 0 ? err_wrap(err, rc, "%s", archive_display_name(archive)) : 0;
+	return archive_tree(archive, &b->tree, err);
 }
 
 void browse_release(struct browse *b)

@@ -82,17 +82,24 @@ static int open_index(struct archive *a, const char *name, enum chunk_class clas
 			       name, err);
 }
 
+/* The last component; all of a path that ends in a slash. */
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
 static int open_file(struct fetch *fetch, const char *path, enum chunk_class class_,
 		     struct stream **out, struct err *err)
 {
-	const char *slash = strrchr(path, '/');
 	/* Not blocking: the open of a fifo would wait for its writer. */
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int rc;
 
 	if (fd < 0)
 		return err_sys(err, errno, "%s", path);
-	rc = stream_new_file(out, fetch, fd, class_, slash ? slash + 1 : path, err);
+	rc = stream_new_file(out, fetch, fd, class_, base_name(path), err);
 	if (rc == 0)
 		steal_fd(&fd);
 	return rc;
@@ -262,8 +269,7 @@ static int payload_path_of(const char *path, char **out, struct err *err)
 int archive_open_file(struct archive **out, struct fetch *fetch, const char *path,
 		      struct err *err)
 {
-	const char *slash = strrchr(path, '/');
-	AUTO(archive) struct archive *a = archive_new(fetch, slash ? slash + 1 : path);
+	AUTO(archive) struct archive *a = archive_new(fetch, base_name(path));
 	int rc;
 
 	if (!a)
