@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Just enough of the datastore formats, in another language than the program under test."""
 
+import datetime
 import hashlib
 import json
 import pathlib
 import struct
 import subprocess
+import zlib
 
 PLAIN = bytes.fromhex("42ab3807be8370a1")
 ZSTD = bytes.fromhex("31b958426fb6a37f")
@@ -70,3 +72,36 @@ def stream(store, path):
         begin = end
     assert begin == len(out)
     return bytes(out)
+
+
+def put_blob(path, data):
+    path.write_bytes(PLAIN + struct.pack("<I", zlib.crc32(data)) + data)
+    return path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def put_stream(store, path, data):
+    """Store `data` as one chunk and its index; (size, csum) as a manifest has them."""
+    digest = hashlib.sha256(data)
+    chunk = chunk_path(store, digest.hexdigest())
+    chunk.parent.mkdir(exist_ok=True)
+    put_blob(chunk, data)
+    entries = struct.pack("<Q32s", len(data), digest.digest())
+    csum = hashlib.sha256(entries)
+    head = DIDX + bytes(16) + struct.pack("<q", 1) + csum.digest()
+    path.write_bytes(head.ljust(4096, b"\0") + entries)
+    return len(data), csum.hexdigest()
+
+
+def put_snapshot(store, name, time, streams):
+    """A finished snapshot host/NAME/TIME of whole streams {"root.mpxar.didx": bytes}."""
+    when = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+    folder = pathlib.Path(store) / "host" / name / when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    folder.mkdir(parents=True)
+    (folder.parent / "owner").write_text("root@pam\n")
+    files = []
+    for file, data in streams.items():
+        size, csum = put_stream(store, folder / file, data)
+        files.append({"filename": file, "crypt-mode": "none", "size": size, "csum": csum})
+    put_blob(folder / "index.json.blob", json.dumps({
+        "backup-type": "host", "backup-id": name, "backup-time": time, "files": files,
+        "unprotected": {}, "signature": None}).encode())

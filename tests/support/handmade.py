@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single-stream archives built item by item, right or wrong: for what no source tree can hold."""
+"""Archives built item by item, right or wrong: for what no source tree can hold."""
 
 import stat
 import struct
 
+FORMAT_VERSION = 0x730F6C75DF16A40D
 FILENAME = 0x16701121063917B3
 ENTRY = 0xD5956474E588ACEF
 SYMLINK = 0x27F971E7DBF5DC5F
 PAYLOAD = 0x28147A1B0B7C1A25
 DEVICE = 0x9FC9E906586D5CE9
+HARDLINK = 0x51269C8422BD7275
+PAYLOAD_REF = 0x419D3D6BC4BA977E
+PAYLOAD_START_MARKER = 0x834C68C2194A4ED2
+PAYLOAD_TAIL_MARKER = 0x6C72B78B984C81B5
 QUOTA_PROJID = 0xE07540E82F7D1CBB
 XATTR = 0x0DAB0229B57DCD03
 GOODBYE = 0x2FEC4FA642D5731D
@@ -63,6 +68,15 @@ def entry(mode, flags=0, uid=0, gid=0, mtime=(1_700_000_000, 7)):
 
 def file(content=b"", mode=0o644, attributes=b"", **kwargs):
     return entry(stat.S_IFREG | mode, **kwargs) + attributes + item(PAYLOAD, content)
+
+
+def file_ref(offset, size, mode=0o644):
+    """A file of a split archive; its PAYLOAD header is at `offset` of the payload stream."""
+    return entry(stat.S_IFREG | mode) + item(PAYLOAD_REF, struct.pack("<QQ", offset, size))
+
+
+def hardlink(distance, path):
+    return item(HARDLINK, struct.pack("<Q", distance) + path + b"\0")
 
 
 def symlink(target):
