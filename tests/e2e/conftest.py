@@ -91,7 +91,8 @@ class Mount:
         with open(self.log_path, "wb") as log:
             self.process = pxarfs.start(*command, *args, point, stderr=log)
         end = time.monotonic() + timeout
-        while not os.path.ismount(point):
+        # not os.path.ismount(), which would ask for the root and so fetch it
+        while not mounts_below(point):
             assert self.process.poll() is None, f"mount failed: {self.log()}"
             assert time.monotonic() < end, f"mount is not ready: {self.log()}"
             time.sleep(0.005)
