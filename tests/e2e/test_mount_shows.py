@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import subprocess
+import time
 
 import handmade
 import pytest
@@ -239,3 +240,46 @@ def test_damaged_entry_spoils_only_itself(pxarfs, folder):
                 os.stat(mount.path / name)
             assert e.value.errno == errno.EIO
         assert "damaged.pxar" in mount.log() and "offset" in mount.log()
+
+
+def link_tree(root):
+    """Links whose last names lie at the archive's very end."""
+    (root / "a").mkdir(parents=True)
+    (root / "zz").mkdir()
+    for i in range(50):
+        (root / "a" / f"single{i}").write_bytes(b"single")
+        (root / "a" / f"linked{i}").write_bytes(b"linked %d" % i)
+        os.link(root / "a" / f"linked{i}", root / "zz" / f"last{i}")
+    os.link(root / "a" / "linked0", root / "zz" / "third")
+    (root / "top").write_bytes(b"top")
+    os.link(root / "top", root / "zz" / "top")
+
+
+def test_tar_started_with_the_mount_keeps_every_hard_link(pxarfs, folder):
+    tree, point, out = folder / "tree", folder / "mnt", folder / "out"
+    link_tree(tree)
+    point.mkdir()
+    out.mkdir()
+    pxarfs("create", folder / "a.mpxar", tree, "--payload-output", folder / "a.ppxar")
+    subprocess.run(f"{pxarfs.program} mount {folder}/a.mpxar {point} && tar cf - -C {point} . | "
+                   f"tar xf - -C {out}", shell=True, check=True)
+    want, have = rows.observe(tree), rows.observe(out)
+    assert {p: r.get("links") for p, r in want.items()} == {p: r.get("links") for p, r in have.items()}
+
+
+def test_links_are_counted_once_somebody_went_below_the_top(pxarfs, folder):
+    tree = folder / "tree"
+    link_tree(tree)
+    pxarfs("create", folder / "a.mpxar", tree, "--payload-output", folder / "a.ppxar")
+    with pxarfs.mount(folder / "a.mpxar") as mount:
+        # the top alone is no reason to count; 2 is the safe answer, for a second
+        assert os.stat(mount.path / "top").st_nlink == 2
+        for path in ("a/single0", "a/linked0", "a/linked7", "zz/third", "zz/top", "zz/last7"):
+            assert os.stat(mount.path / path).st_nlink == os.stat(tree / path).st_nlink, path
+        assert os.stat(mount.path / "zz/third").st_ino == os.stat(mount.path / "a/linked0").st_ino
+        time.sleep(1.1)
+        for path, _, files in os.walk(mount.path):
+            for name in files:
+                seen = os.path.join(path, name)
+                source = tree / os.path.relpath(seen, mount.path)
+                assert os.lstat(seen).st_nlink == os.lstat(source).st_nlink, seen
