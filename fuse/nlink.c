@@ -63,6 +63,17 @@ void nlink_free(struct nlink *n)
 
 /* --- counting --- */
 
+/* All of the stream will be read: let its chunks be decoded side by side, where they have room
+ * to stay until they are. */
+static void hint_all(struct stream *meta)
+{
+	struct chunk_cache_stats cache;
+
+	chunk_cache_stats(fetch_cache(stream_fetch(meta)), &cache);
+	if (stream_size(meta) <= cache.bytes_max / 2)
+		stream_hint(meta, 0, stream_size(meta));
+}
+
 static int count(struct nlink *n, struct err *err)
 {
 	struct stream *meta = archive_meta(n->archive);
@@ -73,6 +84,7 @@ static int count(struct nlink *n, struct err *err)
 		return rc;
 	if (tree->version == PXAR_VERSION_1 && stream_size(meta) > NLINK_SINGLE_STREAM_SIZE_MAX)
 		return err_set(err, E2BIG, "a single stream of this size is not read for it");
+	hint_all(meta);
 	return links_read(&n->links, tree, stream_read_at(meta), err);
 }
 

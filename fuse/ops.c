@@ -42,7 +42,15 @@ struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 
 int ops_tree(struct request *rq, const struct tree **tree)
 {
-	return archive_tree_try(rq->mount->archive, &rq->meta, tree, &rq->err);
+	struct stream *meta = rq->meta.stream;
+	int rc = archive_tree_try(rq->mount->archive, &rq->meta, tree, &rq->err);
+
+	/* It needs both ends: ask for them together. */
+	if (rc == -EAGAIN) {
+		stream_hint(meta, 0, 1);
+		stream_hint(meta, stream_size(meta) - 1, stream_size(meta));
+	}
+	return rc;
 }
 
 int ops_folder_end(struct request *rq, const struct tree *tree, uint64_t *end)

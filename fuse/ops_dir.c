@@ -20,6 +20,9 @@
 enum {
 	DOTS_COUNT = 2, /* "." and ".." */
 	LIST_SIZE_MAX = 1 << 20, /* of one answer */
+	/* Members behind a missing one whose chunks are asked for together with its: folders lie
+	 * far from each other when there is much in them. */
+	AHEAD_COUNT = 64,
 };
 
 /* Append one row to the answer; false: it is full. */
@@ -50,6 +53,17 @@ static bool put_dots(struct request *rq, uint64_t k)
 	return put_row(rq, k == 0 ? "." : "..", &e, k + 1);
 }
 
+static void hint_members(struct request *rq, size_t i)
+{
+	const struct folder *f = rq->folder;
+	size_t count = (size_t)f->dir.member_count;
+	size_t end = count - i < AHEAD_COUNT ? count : i + AHEAD_COUNT;
+
+	for (; i < end; i++)
+		stream_hint(rq->meta.stream, f->slots[i].filename_offset,
+			    f->slots[i].filename_offset + 1);
+}
+
 /* Read member `i` into rq->entry; chunks that are known to be damaged are no reason to wait. */
 static int read_member(struct request *rq, const struct tree *tree, size_t i)
 {
@@ -57,8 +71,12 @@ static int read_member(struct request *rq, const struct tree *tree, size_t i)
 	int rc = tree_window_member(&rq->window, tree, &rq->meta.base, &f->dir, f->slots,
 				    (size_t)f->dir.member_count, i, &rq->entry, &rq->err);
 
-	if (rc != -EAGAIN || !request_is_damaged(rq))
+	if (rc != -EAGAIN)
 		return rc;
+	if (!request_is_damaged(rq)) {
+		hint_members(rq, i);
+		return rc;
+	}
 	/* It may be that only what lies behind this member is damaged. */
 	rc = tree_member(tree, &rq->meta.base, &f->dir, &f->slots[i], &rq->entry, &rq->err);
 	if (rc != -EAGAIN || !request_is_damaged(rq))

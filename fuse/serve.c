@@ -127,7 +127,7 @@ static void on_end(void *arg)
 	struct server *s = arg;
 
 	sem_post(&s->mount.ready);
-	pthread_kill(s->main, SIGTERM);
+	pthread_kill(s->main, SIGINT);
 }
 
 /* Wait for the kernel's first request, which comes with the mount. */

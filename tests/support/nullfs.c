@@ -368,7 +368,7 @@ static void print_counters(void)
 /* The kernel ended the connection: wake main as a signal would. */
 static void on_end(void *arg)
 {
-	pthread_kill(*(pthread_t *)arg, SIGTERM);
+	pthread_kill(*(pthread_t *)arg, SIGINT);
 }
 
 static int serve(const struct mount_opts *opts, const char *source, const char *mount_point)
