@@ -59,7 +59,15 @@ int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, co
 int repo_writer_index_open(struct repo_writer *w, const char *name, struct repo_index **out,
 			   struct err *err)
 {
-	return w->ops->index_open(w, name, out, err);
+	return w->ops->index_open(w, name, 0, out, err);
+}
+
+int repo_writer_index_open_fixed(struct repo_writer *w, const char *name, uint64_t image_size,
+				 struct repo_index **out, struct err *err)
+{
+	if (image_size == 0)
+		return err_set(err, EINVAL, "%s: an empty image cannot be stored", name);
+	return w->ops->index_open(w, name, image_size, out, err);
 }
 
 int repo_index_add(struct repo_writer *w, struct repo_index *ix, uint64_t chunk_size,

@@ -112,8 +112,9 @@ struct repo_writer_ops {
 	int (*reuse_chunk)(struct repo_writer *w, const struct digest *digest, struct err *err);
 	int (*put_chunk)(struct repo_writer *w, const struct digest *digest, const void *data,
 			 size_t size, size_t plain_size, bool *duplicate, struct err *err);
-	int (*index_open)(struct repo_writer *w, const char *name, struct repo_index **out,
-			  struct err *err);
+	/* `image_size` 0: a dynamic index */
+	int (*index_open)(struct repo_writer *w, const char *name, uint64_t image_size,
+			  struct repo_index **out, struct err *err);
 	int (*index_add)(struct repo_index *ix, uint64_t chunk_size,
 			 const struct digest *digest, struct err *err);
 	int (*index_close)(struct repo_index *ix, uint64_t *size, struct digest *csum,
@@ -150,11 +151,15 @@ int repo_writer_reuse_chunk(struct repo_writer *w, const struct digest *digest,
 int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, const void *data,
 			  size_t size, size_t plain_size, bool *duplicate, struct err *err);
 
-/* Begin the dynamic index `name`.  Chunks are added in stream order, each after it was put or
- * reused.  repo_index_close() frees the index whatever it returns; an index that is not
- * closed goes with the session. */
+/* Begin the dynamic index `name` ("root.mpxar.didx"), or the fixed index ("disk.img.fidx") of an
+ * image of `image_size` bytes, at least one, in chunks of FIDX_CHUNK_SIZE.  Chunks are added in
+ * order, each after it was put or reused.  repo_index_close() frees the index whatever it
+ * returns, and gives what the manifest says of it: an index without chunks, or without all
+ * of an image's, is refused.  An index that is not closed goes with the session. */
 int repo_writer_index_open(struct repo_writer *w, const char *name, struct repo_index **out,
 			   struct err *err);
+int repo_writer_index_open_fixed(struct repo_writer *w, const char *name, uint64_t image_size,
+				 struct repo_index **out, struct err *err);
 int repo_index_add(struct repo_writer *w, struct repo_index *ix, uint64_t chunk_size,
 		   const struct digest *digest, struct err *err);
 int repo_index_close(struct repo_writer *w, struct repo_index *ix, uint64_t *size,

@@ -19,7 +19,7 @@
 
 #include "archive/base/cleanup.h"
 #include "archive/blob.h"
-#include "archive/didx_writer.h"
+#include "archive/index_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,9 +36,9 @@ enum { BLOB_FILE_SIZE_MAX = (128 << 20) + BLOB_ENCRYPTED_HEADER_SIZE, UUID_SIZE 
 struct dir_writer;
 
 struct repo_index {
-	struct dir_writer *writer;
+	struct dir_writer *session;
 	struct repo_index *next; /* in writer->indexes */
-	struct didx_writer didx;
+	struct index_writer writer;
 	char name[REPO_DIR_FILE_NAME_MAX + 1];
 };
 
@@ -167,7 +167,7 @@ static void unlink_index(struct dir_writer *w, const struct repo_index *ix, bool
 
 static void index_free(struct repo_index *ix)
 {
-	didx_writer_release(&ix->didx);
+	index_writer_release(&ix->writer);
 	free(ix);
 }
 
@@ -180,12 +180,12 @@ static int make_uuid(uint8_t uuid[UUID_SIZE], struct err *err)
 	return 0;
 }
 
-static int writer_index_open(struct repo_writer *base, const char *name, struct repo_index **out,
-			     struct err *err)
+static int writer_index_open(struct repo_writer *base, const char *name, uint64_t image_size,
+			     struct repo_index **out, struct err *err)
 {
 	struct dir_writer *w = self(base);
 	uint8_t uuid[UUID_SIZE];
-	int rc = check_name(w, name, ".didx", err);
+	int rc = check_name(w, name, image_size ? ".fidx" : ".didx", err);
 
 	if (rc == 0)
 		rc = make_uuid(uuid, err);
@@ -194,9 +194,9 @@ static int writer_index_open(struct repo_writer *base, const char *name, struct 
 	struct repo_index *ix = calloc(1, sizeof(*ix));
 	if (!ix)
 		return err_set(err, ENOMEM, "out of memory");
-	ix->writer = w;
+	ix->session = w;
 	strcpy(ix->name, name);
-	rc = didx_writer_init(&ix->didx, uuid, time(NULL), err);
+	rc = index_writer_init(&ix->writer, uuid, time(NULL), image_size, err);
 	if (rc == 0)
 		rc = link_index(w, ix, err);
 	if (rc < 0) {
@@ -210,7 +210,7 @@ static int writer_index_open(struct repo_writer *base, const char *name, struct 
 static int writer_index_add(struct repo_index *ix, uint64_t chunk_size,
 			    const struct digest *digest, struct err *err)
 {
-	int rc = didx_writer_add(&ix->didx, chunk_size, digest, err);
+	int rc = index_writer_add(&ix->writer, chunk_size, digest, err);
 
 	return rc < 0 ? err_wrap(err, rc, "%s", ix->name) : 0;
 }
@@ -218,19 +218,21 @@ static int writer_index_add(struct repo_index *ix, uint64_t chunk_size,
 static int writer_index_close(struct repo_index *ix, uint64_t *size, struct digest *csum,
 			      struct err *err)
 {
-	struct dir_writer *w = ix->writer;
-	struct digest found;
-	int rc = didx_writer_finish(&ix->didx, &found, err);
+	const struct wbuf *bytes = index_writer_bytes(&ix->writer);
+	struct dir_writer *w = ix->session;
+	struct digest found_csum;
+	uint64_t found_size;
+	int rc = index_writer_finish(&ix->writer, &found_size, &found_csum, err);
 
 	if (rc < 0)
 		err_wrap(err, rc, "%s", ix->name);
 	else
-		rc = repo_dir_file_replace(w->fd, ix->name, ix->didx.bytes.data,
-					   ix->didx.bytes.size, &w->dir->locks.owner, err);
+		rc = repo_dir_file_replace(w->fd, ix->name, bytes->data, bytes->size,
+					   &w->dir->locks.owner, err);
 	if (rc == 0 && size)
-		*size = ix->didx.size;
+		*size = found_size;
 	if (rc == 0 && csum)
-		*csum = found;
+		*csum = found_csum;
 	unlink_index(w, ix, rc == 0);
 	index_free(ix);
 	return in_snapshot(w, rc, err);

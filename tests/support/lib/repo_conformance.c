@@ -723,5 +723,6 @@ int repo_conformance_run(const struct repo_conformance *b)
 	};
 
 	backend = b;
-	return cmocka_run_group_tests_name(b->name, tests, NULL, NULL);
+	return cmocka_run_group_tests_name(b->name, tests, NULL, NULL) +
+	       repo_conformance_image_run(b);
 }

@@ -16,6 +16,9 @@ struct repo_conformance {
 /* Runs the suite as a group of cmocka tests; returns the number of failures. */
 int repo_conformance_run(const struct repo_conformance *backend);
 
+/* The part of it that is about images. */
+int repo_conformance_image_run(const struct repo_conformance *backend);
+
 /* --- small backups, for tests of a backend's own --- */
 
 enum { REPO_CONFORMANCE_CHUNK_COUNT = 6, REPO_CONFORMANCE_CHUNK_SIZE = 5000 };

@@ -2,6 +2,7 @@
 /* The store, its listings and the reader session. */
 #include "archive/blob.h"
 #include "archive/didx.h"
+#include "archive/fidx.h"
 #include "tests/support/lib/repo_memory_priv.h"
 
 struct memory_reader {
@@ -591,10 +592,23 @@ void repo_memory_set_protected(struct repo *base, const struct snapshot_name *sn
 
 /* --- copying a snapshot --- */
 
+static int copy_chunk(struct repo *base, struct repo_reader *from, const struct digest *digest,
+		      struct err *err)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_DATA_SIZE_MAX);
+	int rc;
+
+	if (repo_memory_has_chunk(base, digest))
+		return 0;
+	rc = repo_reader_get_chunk(from, digest, &stored, err);
+	if (rc == 0)
+		repo_memory_add_chunk(base, digest, stored.data, stored.size);
+	return rc;
+}
+
 static int copy_chunks(struct repo *base, struct repo_reader *from, const struct repo_file *index,
 		       struct err *err)
 {
-	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_DATA_SIZE_MAX);
 	struct didx ix;
 	int rc = didx_open(&ix, index->data, index->size, err);
 
@@ -603,12 +617,23 @@ static int copy_chunks(struct repo *base, struct repo_reader *from, const struct
 		uint64_t begin, end;
 
 		didx_chunk(&ix, i, &begin, &end, &digest);
-		if (repo_memory_has_chunk(base, &digest))
-			continue;
-		wbuf_clear(&stored);
-		rc = repo_reader_get_chunk(from, &digest, &stored, err);
-		if (rc == 0)
-			repo_memory_add_chunk(base, &digest, stored.data, stored.size);
+		rc = copy_chunk(base, from, &digest, err);
+	}
+	return rc;
+}
+
+static int copy_chunks_of_image(struct repo *base, struct repo_reader *from,
+				const struct repo_file *index, struct err *err)
+{
+	struct fidx ix;
+	int rc = fidx_open(&ix, index->data, index->size, err);
+
+	for (size_t i = 0; rc == 0 && i < ix.count; i++) {
+		struct digest digest;
+		uint64_t begin, end;
+
+		fidx_chunk(&ix, i, &begin, &end, &digest);
+		rc = copy_chunk(base, from, &digest, err);
 	}
 	return rc;
 }
@@ -622,6 +647,8 @@ static int copy_file(struct repo *base, struct repo_reader *from,
 
 	if (rc == 0 && size > 5 && strcmp(name + size - 5, ".didx") == 0)
 		rc = copy_chunks(base, from, &file, err);
+	if (rc == 0 && size > 5 && strcmp(name + size - 5, ".fidx") == 0)
+		rc = copy_chunks_of_image(base, from, &file, err);
 	if (rc == 0)
 		repo_memory_add_file(base, snapshot, name, file.data, file.size);
 	return rc;

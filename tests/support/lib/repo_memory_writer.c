@@ -2,14 +2,14 @@
 /* The writer session.  Strict: what a server would refuse is refused here. */
 #include "archive/blob.h"
 #include "archive/chunker.h"
-#include "archive/didx_writer.h"
+#include "archive/index_writer.h"
 #include "tests/support/lib/repo_memory_priv.h"
 
 struct repo_index {
 	struct repo_index *next;
-	struct memory_writer *writer;
+	struct memory_writer *session;
 	char *name;
-	struct didx_writer didx;
+	struct index_writer writer;
 };
 
 struct memory_writer {
@@ -140,13 +140,22 @@ static bool has_index(struct memory_writer *w, const char *name)
 
 static void index_free(struct repo_index *ix)
 {
-	didx_writer_release(&ix->didx);
+	index_writer_release(&ix->writer);
 	free(ix->name);
 	free(ix);
 }
 
-static int writer_index_open(struct repo_writer *base, const char *name, struct repo_index **out,
-			     struct err *err)
+static int check_extension(const char *name, const char *extension, struct err *err)
+{
+	size_t size = strlen(name), n = strlen(extension);
+
+	if (size > n && strcmp(name + size - n, extension) == 0)
+		return 0;
+	return err_set(err, EINVAL, "cannot name an index of this kind");
+}
+
+static int writer_index_open(struct repo_writer *base, const char *name, uint64_t image_size,
+			     struct repo_index **out, struct err *err)
 {
 	static const uint8_t uuid[16] = "repo_memory";
 	struct memory_writer *w = writer_of(base);
@@ -154,14 +163,16 @@ static int writer_index_open(struct repo_writer *base, const char *name, struct 
 	struct memory_effect effect;
 	int rc;
 
-	ix->writer = w;
+	ix->session = w;
 	ix->name = memory_copy(name, strlen(name) + 1);
 	pthread_mutex_lock(&w->memory->lock);
 	rc = memory_enter(w->memory, NULL, REPO_MEMORY_INDEX_OPEN, name, NULL, &effect, err);
 	if (rc == 0 && has_index(w, name))
 		rc = err_set(err, EEXIST, "there is one already");
 	if (rc == 0)
-		rc = didx_writer_init(&ix->didx, uuid, w->name.time, err);
+		rc = check_extension(name, image_size ? ".fidx" : ".didx", err);
+	if (rc == 0)
+		rc = index_writer_init(&ix->writer, uuid, w->name.time, image_size, err);
 	if (rc == 0) {
 		ix->next = w->indexes;
 		w->indexes = ix;
@@ -178,7 +189,7 @@ static int writer_index_open(struct repo_writer *base, const char *name, struct 
 static int writer_index_add(struct repo_index *ix, uint64_t chunk_size,
 			    const struct digest *digest, struct err *err)
 {
-	struct memory_writer *w = ix->writer;
+	struct memory_writer *w = ix->session;
 	bool known;
 	int rc;
 
@@ -188,7 +199,7 @@ static int writer_index_add(struct repo_index *ix, uint64_t chunk_size,
 	if (!known)
 		rc = chunk_error(digest, err_set(err, EINVAL, "neither put nor reused"), err);
 	else
-		rc = didx_writer_add(&ix->didx, chunk_size, digest, err);
+		rc = index_writer_add(&ix->writer, chunk_size, digest, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", ix->name) : 0;
 }
 
@@ -204,20 +215,17 @@ static void index_unlink(struct memory_writer *w, struct repo_index *ix)
 static int writer_index_close(struct repo_index *ix, uint64_t *size, struct digest *csum,
 			      struct err *err)
 {
-	struct memory_writer *w = ix->writer;
+	const struct wbuf *bytes = index_writer_bytes(&ix->writer);
+	struct memory_writer *w = ix->session;
 	struct memory_effect effect;
 	int rc;
 
 	pthread_mutex_lock(&w->memory->lock);
 	rc = memory_enter(w->memory, NULL, REPO_MEMORY_INDEX_CLOSE, ix->name, NULL, &effect, err);
-	if (rc == 0 && ix->didx.count == 0)
-		rc = err_set(err, EINVAL, "index without chunks");
 	if (rc == 0)
-		rc = didx_writer_finish(&ix->didx, csum, err);
-	if (rc == 0) {
-		*size = ix->didx.size;
-		memory_file_put(&w->files, ix->name, ix->didx.bytes.data, ix->didx.bytes.size);
-	}
+		rc = index_writer_finish(&ix->writer, size, csum, err);
+	if (rc == 0)
+		memory_file_put(&w->files, ix->name, bytes->data, bytes->size);
 	index_unlink(w, ix);
 	pthread_mutex_unlock(&w->memory->lock);
 	if (rc < 0)

@@ -98,11 +98,12 @@ static int fake_put(struct repo_writer *base, const struct digest *digest, const
 	return failed ? err_set(err, ENOSPC, "disk full") : 0;
 }
 
-static int fake_index_open(struct repo_writer *base, const char *name, struct repo_index **out,
-			   struct err *err)
+static int fake_index_open(struct repo_writer *base, const char *name, uint64_t image_size,
+			   struct repo_index **out, struct err *err)
 {
 	struct fake *w = (struct fake *)base;
 
+	must(image_size == 0);
 	if (strcmp(name, "unopenable") == 0)
 		return err_set(err, EACCES, "not today");
 	*out = calloc(1, sizeof(**out));
