@@ -80,7 +80,8 @@ int manifest_verify(const void *text, size_t size, const struct crypt_key *key, 
 {
 	AUTO(json) json_t *json = NULL;
 	const char *signature, *named;
-	struct digest wanted, found;
+	char wanted[DIGEST_HEX_SIZE];
+	struct digest found;
 	int rc = decode(text, size, &json, err);
 
 	if (rc < 0)
@@ -97,8 +98,9 @@ int manifest_verify(const void *text, size_t size, const struct crypt_key *key, 
 		rc = signature_of(json, key, &found, err);
 	if (rc < 0)
 		return rc;
-	if (digest_from_hex(&wanted, signature) < 0 ||
-	    CRYPTO_memcmp(wanted.bytes, found.bytes, DIGEST_SIZE) != 0)
+	digest_to_hex(&found, wanted);
+	if (strlen(signature) != sizeof(wanted) - 1 ||
+	    CRYPTO_memcmp(signature, wanted, sizeof(wanted) - 1) != 0)
 		return err_set(err, EBADMSG, "wrong signature in manifest");
 	return 0;
 }
