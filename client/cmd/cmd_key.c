@@ -543,6 +543,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 		print_family(stdout, self);
 		return EXIT_DONE;
 	}
+	secret_guard_process();
 	for (size_t i = 0; name && i < KEY_COMMAND_COUNT; i++)
 		if (strcmp(key_commands[i].name + strlen("key "), name) == 0)
 			return key_commands[i].run(&key_commands[i], argc - 1, argv + 1);

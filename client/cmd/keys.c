@@ -11,22 +11,28 @@
 
 enum { PEM_SIZE_MAX = 64 << 10 };
 
+/* All room at once: a buffer that is moved when it grows leaves a key behind. */
 static int read_fd(int fd, const char *name, struct wbuf *out, struct err *err)
 {
-	for (;;) {
-		uint8_t *to = wbuf_reserve(out, 4096);
-		ssize_t n = to ? read(fd, to, 4096) : 0;
+	size_t room = out->size_max - out->size;
+	uint8_t *to = wbuf_reserve(out, room);
 
-		if (!to)
-			return err_set(err, E2BIG, "%s: too large for a key", name);
+	secret_guard_process();
+	if (!to)
+		return err_set(err, ENOMEM, "%s: out of memory", name);
+	for (size_t used = 0; used < room;) {
+		ssize_t n = read(fd, to + used, room - used);
+
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return err_sys(err, errno, "%s", name);
 		if (n == 0)
 			return 0;
+		used += (size_t)n;
 		out->size += (size_t)n;
 	}
+	return err_set(err, E2BIG, "%s: too large for a key", name);
 }
 
 int keys_read_file(const char *path, struct wbuf *out, struct err *err)

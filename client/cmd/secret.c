@@ -5,9 +5,12 @@
 #include "archive/keyfile.h"
 
 #include <fcntl.h>
+#include <jansson.h>
+#include <malloc.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -16,6 +19,20 @@ enum { VARIABLE_SIZE_MAX = 128 };
 void secret_release(struct secret *s)
 {
 	crypt_wipe(s, sizeof(*s));
+}
+
+static void wipe_and_free(void *p)
+{
+	if (p)
+		crypt_wipe(p, malloc_usable_size(p));
+	free(p);
+}
+
+void secret_guard_process(void)
+{
+	prctl(PR_SET_DUMPABLE, 0);
+	/* Key files are JSON, and jansson keeps copies of a text while it parses it. */
+	json_set_alloc_funcs(malloc, wipe_and_free);
 }
 
 static void keep_first_line(struct secret *s)

@@ -27,6 +27,11 @@ struct secret {
 void secret_release(struct secret *s);
 DEFINE_AUTO_STRUCT(secret)
 
+/* Before the first secret is read: from now on the process leaves no core dump, lets nobody of
+ * the same user look into it, and wipes the memory of its JSON.  struct crypt_key keeps itself out
+ * of dumps, but OpenSSL's expanded keys and what a passphrase leaves behind lie anywhere. */
+void secret_guard_process(void);
+
 /* From the environment or a credential.  1: none of them is set. */
 int secret_from_environment(const char *name, const char *credential, struct secret *out,
 			    struct err *err);
