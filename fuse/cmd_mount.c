@@ -223,7 +223,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	if (parse_options(&a, &options, &err) < 0)
+	if (parse_options(&a, &options, &err) < 0 || keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
 	if (count == 2) {
 		rc = find_source(&a, args[0], &err);

@@ -132,6 +132,7 @@ static int take_words(const struct cmd *self, struct job *j)
 {
 	const struct settings *s = &j->settings;
 	struct backup_params *p = &j->params;
+	struct err err = ERR_INIT;
 
 	if (strcmp(s->mode, "legacy") == 0)
 		p->mode = BACKUP_MODE_LEGACY;
@@ -152,6 +153,8 @@ static int take_words(const struct cmd *self, struct job *j)
 		return opts_usage(self, "--chunk-size is 64, 128, 256, 512, 1024, 2048 or 4096");
 	if (s->all_file_systems && s->include_devs.count)
 		return opts_usage(self, "--all-file-systems and --include-dev exclude each other");
+	if (keys_check(&s->keys, &err) < 0)
+		return opts_usage(self, "%s", err.text);
 	if (!cmd_output_json(s->output_format, &j->settings.json))
 		return opts_usage(self, "--output-format is text or json");
 	return -1;
@@ -369,20 +372,32 @@ static json_t *stream_json(const struct backup_stream *s)
 			 "elapsed-ms", (json_int_t)st->elapsed_ms);
 }
 
+/* NULL: no key. */
+static const char *fingerprint_of(const struct job *j, char out[CRYPT_FINGERPRINT_TEXT_SIZE])
+{
+	if (!j->keys.key)
+		return NULL;
+	crypt_fingerprint_text(crypt_key_fingerprint(j->keys.key), out);
+	return out;
+}
+
 static int print_json(const struct job *j, struct backup *b, const char *snapshot)
 {
 	const struct snapshot_name *name = &j->params.name;
 	struct backup_progress end;
+	char fingerprint[CRYPT_FINGERPRINT_TEXT_SIZE];
 	json_t *root, *streams = json_array();
 	int rc;
 
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		json_array_append_new(streams, stream_json(backup_stream(b, i)));
 	backup_progress(b, &end);
-	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:o, s:I, s:I, s:I, s:I}",
+	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s*, s:o, s:I, s:I, s:I, s:I}",
 			 "snapshot", snapshot, "ns", name->group.ns,
 			 "backup-type", name->group.type, "backup-id", name->group.id,
 			 "backup-time", (json_int_t)name->time, "dry-run", j->settings.dry_run,
+			 "crypt-mode", crypt_mode_text(j->keys.mode), "fingerprint",
+			 fingerprint_of(j, fingerprint),
 			 "files", streams, "entries", (json_int_t)end.entries,
 			 "regular-files", (json_int_t)end.files,
 			 "skipped", (json_int_t)end.skipped,

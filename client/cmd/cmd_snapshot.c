@@ -3,7 +3,9 @@
 #include "archive/base/cleanup.h"
 #include "archive/blob.h"
 #include "archive/json_text.h"
+#include "archive/manifest_sign.h"
 #include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_dir.h"
 #include "client/repo/repo_name.h"
@@ -71,8 +73,10 @@ static json_t *file_row(const char *name, uint64_t size, const char *crypt_mode)
 			 "crypt-mode", crypt_mode);
 }
 
+/* With a key, also prove that it has made the manifest. */
 static int load_manifest(struct repo *repo, const struct snapshot_name *name,
-			 struct manifest **out, size_t *blob_size, struct err *err)
+			 const struct crypt_key *key, struct manifest **out, size_t *blob_size,
+			 struct err *err)
 {
 	AUTO(repo_reader) struct repo_reader *reader = NULL;
 	AUTO(repo_file) struct repo_file blob = { 0 };
@@ -89,6 +93,8 @@ static int load_manifest(struct repo *repo, const struct snapshot_name *name,
 	rc = blob_decode(codec, blob.data, blob.size, MANIFEST_SIZE_MAX, &text, err);
 	if (rc == 0)
 		rc = manifest_decode(text.data, text.size, out, err);
+	if (rc == 0 && key)
+		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	*blob_size = blob.size;
 	return rc < 0 ? err_wrap(err, rc, MANIFEST_BLOB_NAME) : 0;
 }
@@ -211,7 +217,7 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 		return NULL;
 	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
 		return NULL;
-	*rc = load_manifest(repo, &row->name, &m, &blob_size, &err);
+	*rc = load_manifest(repo, &row->name, NULL, &m, &blob_size, &err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
 	/* Not UTF-8: the message then loses its place in the JSON, not the row. */
@@ -247,6 +253,22 @@ static void print_file_names(const json_t *files)
 	}
 }
 
+/* The crypt mode that all files have, leaving out the manifest itself, which comes last. */
+static const char *common_mode(const json_t *files)
+{
+	const char *first = crypt_mode_text(CRYPT_MODE_NONE);
+
+	for (size_t i = 0; i + 1 < json_array_size(files); i++) {
+		const char *mode = json_string_value(
+			json_object_get(json_array_get(files, i), "crypt-mode"));
+
+		if (i > 0 && strcmp(mode, first) != 0)
+			return "mixed";
+		first = mode;
+	}
+	return first;
+}
+
 static void print_snapshot(const struct snapshot_row *row, const json_t *json, int width)
 {
 	const json_t *error = json_object_get(json, "error");
@@ -256,7 +278,8 @@ static void print_snapshot(const struct snapshot_row *row, const json_t *json, i
 	if (!error)
 		cmd_format_size((uint64_t)json_integer_value(json_object_get(json, "size")), size,
 				sizeof(size));
-	printf("%-*s  %12s  %-9s  ", width, name, size, row->is_protected ? "protected" : "");
+	printf("%-*s  %12s  %-9s  %-9s  ", width, name, size, row->is_protected ? "protected" : "",
+	       error ? "" : common_mode(json_object_get(json, "files")));
 	if (error)
 		cmd_print_name(json_string_value(error));
 	else
@@ -354,9 +377,12 @@ const struct cmd cmd_snapshots = {
 	.name = "snapshots",
 	.synopsis = "[GROUP]",
 	.summary = "List the snapshots of a namespace or group",
-	.description = "GROUP is TYPE/ID, as in host/web1.  Backups that are not finished are not "
-		       "listed.\nA snapshot whose manifest is damaged is listed with what is "
-		       "wrong, and the exit status is 1.",
+	.description = "GROUP is TYPE/ID, as in host/web1.  Backups that are not finished are not\n"
+		       "listed.  The columns are name, size, protection, crypt mode (none, sign-only,\n"
+		       "encrypt or mixed) and files.\n"
+		       "\n"
+		       "A snapshot whose manifest is damaged is listed with what is wrong, and the\n"
+		       "exit status is 1.",
 	.run = run_snapshots,
 };
 
@@ -412,8 +438,9 @@ static void print_files(const json_t *files)
 }
 
 static int list_files(const char *repository, const char *ns, const char *snapshot,
-		      bool as_json)
+		      const struct keys_options *keys, bool as_json)
 {
+	AUTO(crypt_key) struct crypt_key *key = NULL;
 	AUTO(repo) struct repo *repo = NULL;
 	AUTO(manifest) struct manifest *m = NULL;
 	struct snapshot_name name;
@@ -425,7 +452,9 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 	if (rc == 0)
 		rc = repo_resolve(repo, snapshot, ns, &name, &err);
 	if (rc == 0)
-		rc = load_manifest(repo, &name, &m, &blob_size, &err);
+		rc = keys_given(keys, &key, &err);
+	if (rc == 0)
+		rc = load_manifest(repo, &name, key, &m, &blob_size, &err);
 	if (rc < 0)
 		return failed(&err, rc);
 	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
@@ -441,12 +470,18 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 static int run_files(const struct cmd *self, int argc, char **argv)
 {
 	const char *repository = NULL, *ns = "", *format = NULL;
+	struct keys_options keys = { 0 };
+	struct err err = ERR_INIT;
 	bool as_json;
 	char **args;
 	size_t count;
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(repository),
 		CMD_OPT_NS(ns),
+		{ "keyfile", 0, OPT_STRING, &keys.keyfile, "FILE",
+		  "first prove that this key has signed what is listed" },
+		{ "keyfd", 0, OPT_STRING, &keys.keyfd, "FD",
+		  "the same with a key from an open descriptor" },
 		CMD_OPT_OUTPUT_FORMAT(format),
 		{ 0 },
 	};
@@ -456,13 +491,17 @@ static int run_files(const struct cmd *self, int argc, char **argv)
 		return status;
 	if (!cmd_output_json(format, &as_json))
 		return opts_usage(self, "unknown output format '%s'", format);
-	return list_files(repository, ns, args[0], as_json);
+	if (keys_check(&keys, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	return list_files(repository, ns, args[0], &keys, as_json);
 }
 
 const struct cmd cmd_files = {
 	.name = "files",
 	.synopsis = "SNAPSHOT",
 	.summary = "List the files of a snapshot",
-	.description = "SNAPSHOT is TYPE/ID/TIME, or TYPE/ID/latest or TYPE/ID for the newest.",
+	.description = "SNAPSHOT is TYPE/ID/TIME, or TYPE/ID/latest or TYPE/ID for the newest.  The\n"
+		       "last column is the crypt mode: none, sign-only or encrypt.  No key is needed,\n"
+		       "but without one the manifest is believed as it is.",
 	.run = run_files,
 };

@@ -187,8 +187,6 @@ static int open_given(const struct keys_options *o, struct crypt_key **out, char
 	int rc;
 
 	*out = NULL;
-	if (o->keyfile && o->keyfd)
-		return err_set(err, EINVAL, "--keyfile and --keyfd exclude each other");
 	if (o->keyfile)
 		return open_path(o->keyfile, out, created, err);
 	if (!o->keyfd)
@@ -199,7 +197,9 @@ static int open_given(const struct keys_options *o, struct crypt_key **out, char
 
 int keys_given(const struct keys_options *o, struct crypt_key **out, struct err *err)
 {
-	return open_given(o, out, NULL, err);
+	int rc = keys_check(o, err);
+
+	return rc < 0 ? rc : open_given(o, out, NULL, err);
 }
 
 static int open_default(struct crypt_key **out, char *created, struct err *err)
@@ -276,15 +276,21 @@ static bool master_given(const struct keys_options *o)
 	return o->master_pubkey_file || o->master_pubkey_fd;
 }
 
-static int refuse_contradictions(const struct keys_options *o, enum crypt_mode mode,
-				 struct err *err)
+int keys_check(const struct keys_options *o, struct err *err)
 {
+	enum crypt_mode mode = CRYPT_MODE_ENCRYPT;
+	int rc = o->crypt_mode ? parse_mode(o->crypt_mode, &mode, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	if (o->keyfile && o->keyfd)
+		return err_set(err, EINVAL, "--keyfile and --keyfd exclude each other");
 	if (o->master_pubkey_file && o->master_pubkey_fd)
 		return err_set(err, EINVAL,
 			       "--master-pubkey-file and --master-pubkey-fd exclude each other");
-	if (o->crypt_mode && mode == CRYPT_MODE_NONE && (o->keyfile || o->keyfd))
+	if (mode == CRYPT_MODE_NONE && (o->keyfile || o->keyfd))
 		return err_set(err, EINVAL, "--crypt-mode none and a key exclude each other");
-	if (o->crypt_mode && mode == CRYPT_MODE_NONE && master_given(o))
+	if (mode == CRYPT_MODE_NONE && master_given(o))
 		return err_set(err, EINVAL, "--crypt-mode none and a master key exclude each other");
 	return 0;
 }
@@ -315,10 +321,10 @@ int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struc
 {
 	AUTO(keys_choice) struct keys_choice c = { .mode = CRYPT_MODE_ENCRYPT,
 						   .master_pem = WBUF_INIT(PEM_SIZE_MAX) };
-	int rc = o->crypt_mode ? parse_mode(o->crypt_mode, &c.mode, err) : 0;
+	int rc = keys_check(o, err);
 
-	if (rc == 0)
-		rc = refuse_contradictions(o, c.mode, err);
+	if (rc == 0 && o->crypt_mode)
+		rc = parse_mode(o->crypt_mode, &c.mode, err);
 	if (rc == 0 && c.mode != CRYPT_MODE_NONE)
 		rc = choose(o, &c, err);
 	if (rc < 0)

@@ -62,7 +62,10 @@ struct keys_choice {
 void keys_choice_release(struct keys_choice *c);
 DEFINE_AUTO_STRUCT(keys_choice)
 
-/* Refuse contradictions, load the key (may ask for its passphrase) and the master key. */
+/* Bad usage: words that nobody knows, or that exclude each other.  Nothing is read. */
+int keys_check(const struct keys_options *o, struct err *err);
+
+/* Check the options, load the key (may ask for its passphrase) and the master key. */
 int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err);
 
 /* The key given on the command line; NULL in *out when none was. */
