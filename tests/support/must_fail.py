@@ -65,6 +65,21 @@ def tail_to_root(at):
     return head + table(at + len(head), [], tail=0)
 
 
+def tail_to_sibling():
+    """A folder `bad` whose table says that it begins where the folder `good-room` does, and shows
+    that one's file."""
+    begin = len(h.entry(0o40755) + h.item(h.FILENAME, b"good\0") + GOOD[1])
+    room = begin + len(h.item(h.FILENAME, b"good-room\0"))
+    inside = room + len(h.entry(0o40755))
+    size = len(h.item(h.FILENAME, b"file\0") + h.file(b"file"))
+
+    def bad(at):
+        head = h.entry(0o40755)
+        return head + table(at + len(head), [(b"file", inside, size)], tail=room)
+
+    return single((b"good-room", h.sub([(b"file", h.file(b"file"))])), (b"bad", bad))
+
+
 def past_its_parent():
     """A folder `bad` whose slot lets it end where the whole archive does."""
     data = bytearray(single((b"bad", h.sub([]))))
@@ -135,6 +150,7 @@ FAULTS = {
     # folders
     "cycle": one(single((b"bad", own_parent)), "inside", "outside its directory"),
     "tail-to-root": one(single((b"bad", tail_to_root)), "inside", "wrong start"),
+    "tail-to-sibling": one(tail_to_sibling(), "inside", "at 179"),
     "past-its-parent": one(past_its_parent(), "isolated", "into what follows"),
     "wrong-hash": one(wrong_hash(), "isolated", "hash", is_nameless=True),
     "slot-before-archive": one(slot_before_archive(), "isolated", "outside its directory",
