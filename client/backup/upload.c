@@ -135,79 +135,6 @@ static bool writer_should_stop(const struct upload *u)
 
 /* --- store: a pool's thread --- */
 
-static void count_new(struct upload *u, const struct slot *s)
-{
-	atomic_fetch_add(&u->stats->new_chunks, 1);
-	atomic_fetch_add(&u->stats->new_bytes, s->size);
-}
-
-static void count_reused(struct upload *u, const struct slot *s)
-{
-	atomic_fetch_add(&u->stats->reused_chunks, 1);
-	atomic_fetch_add(&u->stats->reused_bytes, s->size);
-}
-
-static int put(struct upload *u, const struct slot *s, struct upload_worker *w, struct err *err)
-{
-	const size_t bytes = BLOB_ENCODED_SIZE_MAX(s->size);
-	bool duplicate = false;
-	int rc = upload_pool_output_begin(w, bytes);
-
-	if (rc < 0)
-		err_set(err, -rc, "out of memory");
-	if (rc == 0)
-		rc = blob_encode(w->codec, ring_at(&u->ring, s->begin), s->size, true, &w->output,
-				 err);
-	if (rc == 0)
-		rc = repo_writer_put_chunk(u->writer, &s->digest, w->output.data, w->output.size,
-					   s->size, &duplicate, err);
-	if (rc == 0) {
-		atomic_fetch_add(&u->stats->stored_bytes, w->output.size);
-		atomic_fetch_add(&u->stats->duplicates, duplicate);
-	}
-	upload_pool_output_end(w, bytes);
-	return rc;
-}
-
-/* A claimed chunk: 0 when it is in the repository now. */
-static int store_claimed(struct upload *u, const struct slot *s, enum known known,
-			 struct upload_worker *w, struct err *err)
-{
-	int rc = -ENOENT;
-
-	if (known == KNOWN_BEFORE)
-		rc = u->writer ? repo_writer_reuse_chunk(u->writer, &s->digest, err) : 0;
-	if (rc == 0) {
-		count_reused(u, s);
-		return 0;
-	}
-	if (rc != -ENOENT)
-		return rc;
-	rc = u->writer ? put(u, s, w, err) : 0;
-	if (rc == 0)
-		count_new(u, s);
-	return rc;
-}
-
-static int store(struct upload *u, struct slot *s, struct upload_worker *w, struct err *err)
-{
-	struct known_set *set = upload_pool_known(u->pool);
-	enum known known;
-	int rc;
-
-	crypt_digest(w->digest, w->key, ring_at(&u->ring, s->begin), s->size, &s->digest);
-	rc = known_claim(set, &s->digest, &known);
-	if (rc < 0)
-		return err_set(err, -rc, "out of memory");
-	if (known == KNOWN_STORED) {
-		count_reused(u, s);
-		return 0;
-	}
-	rc = store_claimed(u, s, known, w, err);
-	known_settle(set, &s->digest, rc == 0);
-	return rc;
-}
-
 static int add_to_index(struct upload *u, const struct slot *s, struct err *err)
 {
 	int rc = u->index ? repo_index_add(u->writer, u->index, s->size, &s->digest, err) : 0;
@@ -251,7 +178,8 @@ static void run_job(struct upload_job *job, struct upload_worker *w)
 	struct slot *s = (struct slot *)((char *)job - offsetof(struct slot, job));
 	struct upload *u = s->upload;
 	struct err err = ERR_INIT;
-	int rc = is_over(u) ? 0 : store(u, s, w, &err);
+	int rc = is_over(u) ? 0 : chunk_store(u->writer, w, ring_at(&u->ring, s->begin), s->size,
+					      u->stats, &s->digest, &err);
 
 	if (rc < 0)
 		fail(u, rc, &err);

@@ -25,24 +25,12 @@
 
 #include "archive/didx.h"
 #include "archive/base/err.h"
-#include "client/backup/upload_pool.h"
-#include "client/repo/repo.h"
+#include "client/backup/chunk_store.h"
 
-#include <stdatomic.h>
 
 enum {
 	UPLOAD_BUFFER_SIZE = 256 << 10,
 	UPLOAD_PIECE_SIZE_MAX = 4 << 20, /* larger writes are taken apart */
-};
-
-/* Counters; may be read while the upload runs. */
-struct upload_stats {
-	atomic_uint_fast64_t bytes, chunks; /* of the stream, as far as it is in the index */
-	atomic_uint_fast64_t new_bytes, new_chunks; /* had to be stored */
-	atomic_uint_fast64_t reused_bytes, reused_chunks; /* known before */
-	atomic_uint_fast64_t stored_bytes; /* encoded size of the new ones; 0 in a dry run */
-	atomic_uint_fast64_t duplicates; /* put, but the repository had them */
-	atomic_uint_fast64_t elapsed_ms; /* set at the end */
 };
 
 struct upload_params {
