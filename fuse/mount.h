@@ -38,11 +38,19 @@ enum mount_count {
 	MOUNT_COUNTERS
 };
 
-struct mount {
+/* An archive that is shown, with what is kept for it alone. */
+struct shown {
 	struct archive *archive;
+	struct nlink *nlink;
+	const char *name; /* for messages */
+	unsigned slot; /* of its inode numbers */
+};
+
+struct mount {
+	struct shown single; /* the archive, where the mount shows just one */
+	struct fetch *fetch;
 	struct requests *requests;
 	struct dir_cache *folders;
-	struct nlink *nlink;
 	struct plus plus; /* atomic */
 	struct starts starts; /* has its lock */
 
@@ -50,8 +58,8 @@ struct mount {
 	bool can_skip_open, can_skip_opendir;
 	sem_t ready; /* posted by the init operation */
 
-	/* ENTRY offsets of files whose payload header was found right: a read deep in a file
-	 * need not fetch the header's chunk again.  A slot is overwritten by the next file
+	/* Inode numbers of files whose payload header was found right: a read deep in a file
+	 * need not fetch the header's chunk again.  A row is overwritten by the next file
 	 * that hashes there. */
 	atomic_uint_least64_t proven[1 << MOUNT_PROVEN_BITS];
 
@@ -63,22 +71,20 @@ static inline void mount_count(struct mount *m, enum mount_count what, uint64_t 
 	atomic_fetch_add_explicit(&m->counters[what], n, memory_order_relaxed);
 }
 
-static inline atomic_uint_least64_t *mount_proven_slot(struct mount *m, uint64_t entry_offset)
+static inline atomic_uint_least64_t *mount_proven_row(struct mount *m, uint64_t number)
 {
-	return &m->proven[entry_offset * UINT64_C(0x9e3779b97f4a7c15) >>
+	return &m->proven[number * UINT64_C(0x9e3779b97f4a7c15) >>
 			  (64 - MOUNT_PROVEN_BITS)];
 }
 
-static inline bool mount_is_proven(struct mount *m, uint64_t entry_offset)
+static inline bool mount_is_proven(struct mount *m, uint64_t number)
 {
-	return atomic_load_explicit(mount_proven_slot(m, entry_offset), memory_order_relaxed) ==
-	       entry_offset;
+	return atomic_load_explicit(mount_proven_row(m, number), memory_order_relaxed) == number;
 }
 
-static inline void mount_set_proven(struct mount *m, uint64_t entry_offset)
+static inline void mount_set_proven(struct mount *m, uint64_t number)
 {
-	atomic_store_explicit(mount_proven_slot(m, entry_offset), entry_offset,
-			      memory_order_relaxed);
+	atomic_store_explicit(mount_proven_row(m, number), number, memory_order_relaxed);
 }
 
 #endif

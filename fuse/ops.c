@@ -43,7 +43,7 @@ struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 int ops_tree(struct request *rq, const struct tree **tree)
 {
 	struct stream *meta = rq->meta.stream;
-	int rc = archive_tree_try(rq->mount->archive, &rq->meta, tree, &rq->err);
+	int rc = archive_tree_try(rq->shown->archive, &rq->meta, tree, &rq->err);
 
 	/* It needs both ends: ask for them together. */
 	if (rc == -EAGAIN) {
@@ -57,15 +57,15 @@ int ops_folder_end(struct request *rq, const struct tree *tree, uint64_t *end)
 {
 	struct inode i = inode_decode(rq->number);
 
-	if (!i.is_folder || i.slot != 0)
+	if (!i.is_folder || i.slot != rq->shown->slot)
 		return err_set(&rq->err, ESTALE, "not a folder");
-	*end = rq->number == INODE_ROOT ? tree->meta_size : i.offset;
+	*end = i.offset ? i.offset : tree->meta_size;
 	return 0;
 }
 
 int ops_check_start(struct request *rq, const struct tree_dir *dir)
 {
-	uint64_t start = starts_get(&rq->mount->starts, dir->end);
+	uint64_t start = starts_get(&rq->mount->starts, rq->number);
 
 	if (start && start != dir->entry_offset)
 		return err_set(&rq->err, EBADMSG, "the folder shown at offset %" PRIu64
@@ -91,7 +91,7 @@ static int read_folder_entry(struct request *rq, const struct tree *tree)
 
 	if (rc < 0)
 		return rc;
-	dir.entry_offset = starts_get(&rq->mount->starts, dir.end);
+	dir.entry_offset = starts_get(&rq->mount->starts, rq->number);
 	if (!dir.entry_offset)
 		rc = open_folder(rq, tree, &dir);
 	if (rc < 0)
@@ -107,14 +107,15 @@ int ops_read_entry(struct request *rq)
 
 	if (rc < 0)
 		return rc;
-	if (!i.is_folder && i.slot == 0)
+	if (!i.is_folder && i.slot == rq->shown->slot)
 		return tree_entry_at(tree, &rq->meta.base, i.offset, &rq->entry, &rq->err);
 	return read_folder_entry(rq, tree);
 }
 
-uint64_t ops_number(const struct tree *tree, const struct tree_entry *e)
+uint64_t ops_number(const struct request *rq, const struct tree *tree,
+		    const struct tree_entry *e)
 {
-	struct inode i = { .offset = e->entry_offset };
+	struct inode i = { .slot = rq->shown->slot, .offset = e->entry_offset };
 
 	if (metadata_is_directory(&e->meta)) {
 		i.is_folder = true;
@@ -127,11 +128,11 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 {
 	const struct tree_entry *e = &rq->entry;
 	struct nlink_answer links = { .names = 1, .timeout = SESSION_ENDLESS };
-	uint64_t number = ops_number(tree, e);
+	uint64_t number = ops_number(rq, tree, e);
 	int rc;
 
 	if ((e->meta.mode & PXAR_MODE_TYPE) == PXAR_MODE_REGULAR)
-		links = nlink_get(rq->mount->nlink, e->entry_offset);
+		links = nlink_get(rq->shown->nlink, e->entry_offset);
 	if (links.wait) {
 		rq->wants_links = true;
 		return -EAGAIN;
@@ -145,8 +146,14 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 			       " is beyond what the kernel knows",
 			       e->device_major, e->device_minor);
 	if (e->dir_end)
-		starts_set(&rq->mount->starts, e->dir_end, e->entry_offset);
+		starts_set(&rq->mount->starts, number, e->entry_offset);
 	return 0;
+}
+
+void ops_went_below(struct request *rq)
+{
+	if (inode_decode(rq->number).offset != 0)
+		nlink_start(rq->shown->nlink);
 }
 
 /* --- lookup, getattr, readlink --- */
@@ -159,6 +166,7 @@ static int run_lookup(struct request *rq)
 	struct tree_dir dir;
 	int rc = ops_tree(rq, &tree);
 
+	ops_went_below(rq);
 	if (rc == 0)
 		rc = open_folder(rq, tree, &dir);
 	if (rc < 0)
@@ -183,8 +191,6 @@ static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 
 	if (!rq)
 		return;
-	if (parent != INODE_ROOT)
-		nlink_start(rq->mount->nlink);
 	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
 		request_fail(rq, -ENOMEM);
 	else
@@ -197,6 +203,9 @@ static int run_getattr(struct request *rq)
 	const struct tree *tree;
 	int rc = ops_tree(rq, &tree);
 
+	/* A file of the archive's root was told "2 links, for a second" if somebody asks again. */
+	if (!inode_decode(rq->number).is_folder)
+		ops_went_below(rq);
 	if (rc == 0)
 		rc = ops_read_entry(rq);
 	if (rc == 0)
@@ -212,12 +221,8 @@ static void op_getattr(fuse_req_t fuse, fuse_ino_t number, struct fuse_file_info
 	struct request *rq = ops_request(fuse, "getattr", run_getattr, number, MOUNT_GETATTR);
 
 	(void)fi;
-	if (!rq)
-		return;
-	/* A file of the archive's root was told "2 links, for a second" if somebody asks again. */
-	if (!inode_decode(number).is_folder)
-		nlink_start(rq->mount->nlink);
-	request_go(rq);
+	if (rq)
+		request_go(rq);
 }
 
 static int run_readlink(struct request *rq)
@@ -263,12 +268,12 @@ static void op_statfs(fuse_req_t fuse, fuse_ino_t number)
 			      .f_frsize = STATFS_BLOCK_SIZE,
 			      .f_flag = ST_RDONLY,
 			      .f_namemax = STATFS_NAME_MAX };
-	struct stream *meta = archive_meta(m->archive), *payload;
+	struct stream *meta = archive_meta(m->single.archive), *payload;
 	uint64_t bytes = stream_size(meta);
 
 	(void)number;
 	mount_count(m, MOUNT_STATFS, 1);
-	if (archive_payload_try(m->archive, &payload, NULL) == 0 && payload != meta)
+	if (archive_payload_try(m->single.archive, &payload, NULL) == 0 && payload != meta)
 		bytes += stream_size(payload);
 	st.f_blocks = bytes / STATFS_BLOCK_SIZE + 1;
 	fuse_reply_statfs(fuse, &st);

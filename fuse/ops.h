@@ -32,8 +32,12 @@ int ops_check_start(struct request *rq, const struct tree_dir *dir);
 /* Read the entry that the request's inode number means into rq->entry. */
 int ops_read_entry(struct request *rq);
 
-/* The inode number of an entry that tree gave. */
-uint64_t ops_number(const struct tree *tree, const struct tree_entry *e);
+/* The inode number of an entry that the tree of the request's archive gave. */
+uint64_t ops_number(const struct request *rq, const struct tree *tree,
+		    const struct tree_entry *e);
+
+/* Somebody goes on below the root of the archive: count its links. */
+void ops_went_below(struct request *rq);
 
 /* All that the kernel wants to know of an entry: rq->entry as `out`.  -EAGAIN: its count of
  * links will be known soon. */

@@ -112,12 +112,12 @@ static void log_unreadable(struct request *rq, const struct tree_slot *slot, int
 {
 	if (rc < 0)
 		log_error("%s: %s of inode %" PRIu64 ": %s",
-			  archive_display_name(rq->mount->archive), rq->what, rq->number,
+			  rq->shown->name, rq->what, rq->number,
 			  err_text(&rq->err, rc));
 	else
 		log_warn("%s: the member at offset %" PRIu64 " has a name of %zu bytes, too "
 			 "long for the kernel",
-			 archive_display_name(rq->mount->archive), slot->filename_offset,
+			 rq->shown->name, slot->filename_offset,
 			 rq->entry.name.size - 1);
 }
 
@@ -183,6 +183,7 @@ static int run_list(struct request *rq)
 	const struct tree *tree;
 	int rc = ops_tree(rq, &tree);
 
+	ops_went_below(rq);
 	if (rc == 0 && !rq->folder)
 		rc = find_folder(rq, tree);
 	if (rc < 0)
@@ -205,8 +206,6 @@ static void list(struct request *rq, size_t size, off_t offset, bool plus)
 	rq->size = size < LIST_SIZE_MAX ? size : LIST_SIZE_MAX;
 	rq->offset = (uint64_t)offset;
 	rq->plus = plus;
-	if (rq->number != INODE_ROOT)
-		nlink_start(rq->mount->nlink);
 	request_go(rq);
 }
 

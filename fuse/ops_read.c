@@ -23,7 +23,7 @@ static int find_content(struct request *rq, const struct tree *tree, struct stre
 		*begin = rq->entry.content_offset;
 		return 0;
 	}
-	rc = archive_payload_try(m->archive, &payload, &rq->err);
+	rc = archive_payload_try(rq->shown->archive, &payload, &rq->err);
 	rq->wants_payload_index = rc == -EAGAIN;
 	if (rc < 0)
 		return rc;
@@ -32,13 +32,13 @@ static int find_content(struct request *rq, const struct tree *tree, struct stre
 		rq->has_payload = true;
 	}
 	*view = &rq->payload;
-	if (mount_is_proven(m, rq->entry.entry_offset)) {
+	if (mount_is_proven(m, rq->number)) {
 		*begin = rq->entry.content_offset + PXAR_HEADER_SIZE;
 		return 0;
 	}
 	rc = tree_payload_check(&rq->entry, &rq->payload.base, begin, &rq->err);
 	if (rc == 0)
-		mount_set_proven(m, rq->entry.entry_offset);
+		mount_set_proven(m, rq->number);
 	return rc;
 }
 

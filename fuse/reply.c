@@ -87,7 +87,7 @@ void reply_error(struct request *rq, int rc)
 
 	if (code == EIO)
 		log_error("%s: %s of inode %" PRIu64 "%s%s: %s",
-			  archive_display_name(rq->mount->archive), rq->what, rq->number,
+			  rq->shown->name, rq->what, rq->number,
 			  rq->name.size ? ", " : "", rq->name.size ? (char *)rq->name.data : "",
 			  err_text(&rq->err, rc));
 	fuse_reply_err(request_settle(rq), code);

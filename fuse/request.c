@@ -111,7 +111,8 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->err.text[0] = '\0';
 	wbuf_clear(&rq->name);
 	wbuf_clear(&rq->window.bytes);
-	stream_view_init(&rq->meta, archive_meta(r->mount->archive));
+	rq->shown = &r->mount->single;
+	stream_view_init(&rq->meta, archive_meta(rq->shown->archive));
 	return rq;
 }
 
@@ -219,7 +220,7 @@ static bool condemn(struct requests *r, struct request *rq, int rc)
 		return false;
 	rq->verdict = rc;
 	list_remove(r, rq);
-	if (rq->state != REQUEST_PARKED || !fetch_cancel(stream_fetch(rq->meta.stream), &rq->wait))
+	if (rq->state != REQUEST_PARKED || !fetch_cancel(r->mount->fetch, &rq->wait))
 		return false;
 	rq->state = REQUEST_RUNNING;
 	return true;
@@ -260,10 +261,10 @@ static void ask(struct request *rq)
 		stream_view_wait(&rq->payload, &rq->wait);
 		break;
 	case REQUEST_WAIT_PAYLOAD_INDEX:
-		archive_payload_wait(rq->mount->archive, &rq->wait);
+		archive_payload_wait(rq->shown->archive, &rq->wait);
 		break;
 	case REQUEST_WAIT_LINKS:
-		nlink_wait(rq->mount->nlink, &rq->wait);
+		nlink_wait(rq->shown->nlink, &rq->wait);
 		break;
 	}
 }

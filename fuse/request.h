@@ -41,6 +41,7 @@ struct requests;
 struct request;
 struct folder;
 struct mount;
+struct shown;
 
 enum {
 	/* Damaged chunks a listing steps over before it fails as a whole. */
@@ -73,6 +74,7 @@ struct request {
 	bool plus; /* READDIRPLUS */
 	bool privileged; /* the caller is root */
 	struct wbuf name; /* NUL-terminated */
+	struct shown *shown; /* the archive it is about */
 
 	/* For the operation; kept when it runs again. */
 	struct stream_view meta, payload;

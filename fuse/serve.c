@@ -66,8 +66,8 @@ static int open_snapshot(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = repo_read(s->repo, &name, &reader, err);
 	if (rc == 0)
-		rc = keys_open_archive(&s->mount.archive, s->fetch, reader, &s->key, p->archive,
-				       err);
+		rc = keys_open_archive(&s->mount.single.archive, s->fetch, reader, &s->key,
+				       p->archive, err);
 	if (rc < 0)
 		return rc;
 	steal(&reader); /* the archive's now */
@@ -82,10 +82,10 @@ static int open_file(struct server *s, struct err *err)
 {
 	const char *path = s->params->file;
 	const struct tree *tree;
-	int rc = archive_open_file(&s->mount.archive, s->fetch, path, err);
+	int rc = archive_open_file(&s->mount.single.archive, s->fetch, path, err);
 
 	if (rc == 0)
-		rc = archive_tree(s->mount.archive, &tree, err);
+		rc = archive_tree(s->mount.single.archive, &tree, err);
 	snprintf(s->source, sizeof(s->source), "%s", path);
 	return rc;
 }
@@ -96,9 +96,9 @@ static int open_archive(struct server *s, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	if (stream_size(archive_meta(s->mount.archive)) > INODE_OFFSET_MAX)
+	if (stream_size(archive_meta(s->mount.single.archive)) > INODE_OFFSET_MAX)
 		return err_set(err, E2BIG, "%s is larger than an inode number can tell",
-			       archive_display_name(s->mount.archive));
+			       archive_display_name(s->mount.single.archive));
 	return 0;
 }
 
@@ -109,14 +109,16 @@ static int set_up(struct server *s, struct err *err)
 
 	s->cache = chunk_cache_new(bytes - bytes / FOLDERS_SHARE);
 	s->fetch = s->cache ? fetch_new(s->cache, fetch_threads()) : NULL;
+	s->mount.fetch = s->fetch;
 	s->mount.folders = dir_cache_new(bytes / FOLDERS_SHARE);
 	if (!s->fetch || !s->mount.folders)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = open_archive(s, err);
 	if (rc < 0)
 		return rc;
-	s->mount.nlink = nlink_new(s->mount.archive);
-	if (!s->mount.nlink)
+	s->mount.single.name = archive_display_name(s->mount.single.archive);
+	s->mount.single.nlink = nlink_new(s->mount.single.archive);
+	if (!s->mount.single.nlink)
 		return err_set(err, ENOMEM, "out of memory");
 	return requests_new(&s->mount.requests, &s->mount, s->params->opts.timeout_ms, err);
 }
@@ -231,10 +233,10 @@ static void *release(void *arg)
 {
 	struct server *s = arg;
 
-	nlink_free(s->mount.nlink);
+	nlink_free(s->mount.single.nlink);
 	requests_free(s->mount.requests);
 	dir_cache_free(s->mount.folders);
-	archive_free(s->mount.archive);
+	archive_free(s->mount.single.archive);
 	crypt_key_free(s->key);
 	fetch_free(s->fetch);
 	chunk_cache_free(s->cache);
@@ -250,8 +252,8 @@ static void release_or_exit(struct server *s)
 
 	if (s->fetch)
 		fetch_stop(s->fetch);
-	if (s->mount.archive && archive_reader(s->mount.archive))
-		repo_reader_abort(archive_reader(s->mount.archive));
+	if (s->mount.single.archive && archive_reader(s->mount.single.archive))
+		repo_reader_abort(archive_reader(s->mount.single.archive));
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += TEAR_DOWN_MS * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000;

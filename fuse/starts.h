@@ -25,33 +25,33 @@ enum { STARTS_BITS = 12 };
 struct starts {
 	pthread_mutex_t lock; /* guards `rows` */
 	struct {
-		uint64_t end, entry_offset; /* end 0: none */
+		uint64_t number, entry_offset; /* the folder's inode number, 0: none */
 	} rows[1 << STARTS_BITS];
 };
 
-static inline size_t starts_row(uint64_t end)
+static inline size_t starts_row(uint64_t number)
 {
-	return (size_t)(end * UINT64_C(0x9e3779b97f4a7c15) >> (64 - STARTS_BITS));
+	return (size_t)(number * UINT64_C(0x9e3779b97f4a7c15) >> (64 - STARTS_BITS));
 }
 
-static inline void starts_set(struct starts *s, uint64_t end, uint64_t entry_offset)
+static inline void starts_set(struct starts *s, uint64_t number, uint64_t entry_offset)
 {
-	size_t i = starts_row(end);
+	size_t i = starts_row(number);
 
 	pthread_mutex_lock(&s->lock);
-	s->rows[i].end = end;
+	s->rows[i].number = number;
 	s->rows[i].entry_offset = entry_offset;
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* The ENTRY's offset of the folder that ends at `end`; 0: not known. */
-static inline uint64_t starts_get(struct starts *s, uint64_t end)
+/* The ENTRY's offset of a folder; 0: not known. */
+static inline uint64_t starts_get(struct starts *s, uint64_t number)
 {
-	size_t i = starts_row(end);
+	size_t i = starts_row(number);
 	uint64_t offset;
 
 	pthread_mutex_lock(&s->lock);
-	offset = s->rows[i].end == end ? s->rows[i].entry_offset : 0;
+	offset = s->rows[i].number == number ? s->rows[i].entry_offset : 0;
 	pthread_mutex_unlock(&s->lock);
 	return offset;
 }
