@@ -5,6 +5,7 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 enum { LISTING_KEPT_SIZE_MAX = 1 << 20 };
 
@@ -12,6 +13,7 @@ void listing_release(struct listing *l)
 {
 	free(l->names);
 	free(l->stats);
+	free(l->attributes);
 	free(l->stat_errors);
 	wbuf_release(&l->texts);
 	*l = (struct listing){ 0 };
@@ -136,11 +138,44 @@ static int compare_inos(const void *a, const void *b, void *arg)
 static int grow_window(struct listing *l, size_t count)
 {
 	free(l->stats);
+	free(l->attributes);
 	free(l->stat_errors);
+	l->attributes = calloc(count, sizeof(*l->attributes));
 	l->stats = calloc(count, sizeof(*l->stats));
 	l->stat_errors = calloc(count, sizeof(*l->stat_errors));
-	l->window_capacity = l->stats && l->stat_errors ? count : 0;
+	l->window_capacity = l->stats && l->attributes && l->stat_errors ? count : 0;
 	return l->window_capacity ? 0 : -ENOMEM;
+}
+
+static struct timespec time_of(const struct statx_timestamp *t)
+{
+	return (struct timespec){ .tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec };
+}
+
+/* 0 or errno. */
+static int get_stat(int fd, const char *name, struct stat *out, uint64_t *attributes)
+{
+	struct statx x;
+
+	if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &x) < 0)
+		return errno;
+	*attributes = x.stx_attributes;
+	*out = (struct stat){
+		.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
+		.st_ino = x.stx_ino,
+		.st_mode = x.stx_mode,
+		.st_nlink = x.stx_nlink,
+		.st_uid = x.stx_uid,
+		.st_gid = x.stx_gid,
+		.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor),
+		.st_size = (off_t)x.stx_size,
+		.st_blksize = x.stx_blksize,
+		.st_blocks = (blkcnt_t)x.stx_blocks,
+		.st_atim = time_of(&x.stx_atime),
+		.st_mtim = time_of(&x.stx_mtime),
+		.st_ctim = time_of(&x.stx_ctime),
+	};
+	return 0;
 }
 
 static int fill_window(struct listing *l, int fd, size_t begin)
@@ -157,9 +192,9 @@ static int fill_window(struct listing *l, int fd, size_t begin)
 	if (count > 1)
 		qsort_r(order, count, 1, compare_inos, &l->names[begin]);
 	for (size_t i = 0; i < count; i++)
-		l->stat_errors[order[i]] = fstatat(fd, listing_name(l, begin + order[i]),
-						   &l->stats[order[i]],
-						   AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+		l->stat_errors[order[i]] = get_stat(fd, listing_name(l, begin + order[i]),
+						    &l->stats[order[i]],
+						    &l->attributes[order[i]]);
 	l->window_begin = begin;
 	l->window_end = begin + count;
 	return 0;

@@ -37,6 +37,7 @@ struct listing {
 	struct wbuf texts; /* NUL-terminated */
 
 	struct stat *stats; /* of names[window_begin..window_end) */
+	uint64_t *attributes; /* STATX_ATTR_... */
 	int *stat_errors; /* 0 or errno */
 	size_t window_begin, window_end, window_capacity;
 };
@@ -63,5 +64,11 @@ static inline const char *listing_name(const struct listing *l, size_t i)
 /* lstat data of name `i`, relative to the directory `fd`: fresh for the window that begins
  * there, so call it with rising `i`.  0, or the negative errno that lstat gave; -ENOMEM. */
 int listing_stat(struct listing *l, int fd, size_t i, const struct stat **out);
+
+/* After that: its STATX_ATTR_... */
+static inline uint64_t listing_attributes(const struct listing *l, size_t i)
+{
+	return l->attributes[i - l->window_begin];
+}
 
 #endif

@@ -3,11 +3,24 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/msdos_fs.h>
+#include <linux/stat.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
+
+/* Newer than many a libc: Linux 6.13 and 6.17.  One number on all machines but alpha. */
+#if !defined(SYS_getxattrat) && !defined(__alpha__)
+#define SYS_getxattrat 464
+#define SYS_listxattrat 465
+#endif
+#if !defined(SYS_file_getattr) && !defined(__alpha__)
+#define SYS_file_getattr 468
+#endif
 
 enum fs_magic {
 	FS_BINFMT_MISC = 0x42494e4d,
@@ -32,6 +45,7 @@ enum fs_magic {
 	FS_SELINUXFS = 0xf97cff8c,
 	FS_SMACKFS = 0x43415d53,
 	FS_SYSFS = 0x62656572,
+	FS_TMPFS = 0x01021994,
 	FS_XFS = 0x58465342,
 	FS_ZFS = 0x2fc12fc1,
 };
@@ -87,12 +101,80 @@ void meta_features_of(uint64_t fs_magic, struct meta_features *out)
 	};
 }
 
+/* --- the file: open, or by its name --- */
+
+struct subject {
+	int fd; /* -1: by name */
+	int dir_fd;
+	const char *name;
+};
+
+/* The kernel's struct xattr_args and struct file_attr. */
+struct xattr_args {
+	uint64_t value;
+	uint32_t size, flags;
+};
+
+struct file_attr {
+	uint64_t xflags;
+	uint32_t extsize, nextents, projid, cowextsize;
+};
+
+static_assert(sizeof(struct xattr_args) == 16 && sizeof(struct file_attr) == 24, "kernel ABI");
+
+static ssize_t get_by_name(const struct subject *s, const char *name, void *value, size_t size)
+{
+#ifdef SYS_getxattrat
+	struct xattr_args args = { .value = (uintptr_t)value, .size = (uint32_t)size };
+
+	return syscall(SYS_getxattrat, s->dir_fd, s->name, AT_SYMLINK_NOFOLLOW, name, &args,
+		       sizeof(args));
+#else
+	errno = ENOSYS;
+	return -1;
+#endif
+}
+
+static ssize_t list_by_name(const struct subject *s, char *list, size_t size)
+{
+#ifdef SYS_listxattrat
+	return syscall(SYS_listxattrat, s->dir_fd, s->name, AT_SYMLINK_NOFOLLOW, list, size);
+#else
+	errno = ENOSYS;
+	return -1;
+#endif
+}
+
+static int attr_by_name(int dir_fd, const char *name, struct file_attr *out)
+{
+#ifdef SYS_file_getattr
+	return (int)syscall(SYS_file_getattr, dir_fd, name, out, sizeof(*out),
+			    AT_SYMLINK_NOFOLLOW);
+#else
+	errno = ENOSYS;
+	return -1;
+#endif
+}
+
+static ssize_t subject_get(const struct subject *s, const char *name, void *value, size_t size)
+{
+	return s->fd >= 0 ? fgetxattr(s->fd, name, value, size) :
+			    get_by_name(s, name, value, size);
+}
+
+static ssize_t subject_list(const struct subject *s, char *list, size_t size)
+{
+	return s->fd >= 0 ? flistxattr(s->fd, list, size) : list_by_name(s, list, size);
+}
+
+/* --- extended attributes --- */
+
 /* The value of one attribute: `*value` is `small` or, when that is too small, `*heap`.
  * Returns its size, or a negative errno. */
-static ssize_t get_xattr(int fd, const char *name, uint8_t small[XATTR_SIZE_USUAL],
+static ssize_t get_xattr(const struct subject *s, const char *name, uint8_t small[XATTR_SIZE_USUAL],
 			 uint8_t **heap, const uint8_t **value)
 {
-	ssize_t size = fgetxattr(fd, name, small, XATTR_SIZE_USUAL);
+	ssize_t size = subject_get(s, name, small, XATTR_SIZE_USUAL);
 
 	*value = small;
 	if (size >= 0 || errno != ERANGE)
@@ -102,7 +184,7 @@ static ssize_t get_xattr(int fd, const char *name, uint8_t small[XATTR_SIZE_USUA
 	if (!*heap)
 		return -ENOMEM;
 	*value = *heap;
-	size = fgetxattr(fd, name, *heap, XATTR_SIZE_MAX);
+	size = subject_get(s, name, *heap, XATTR_SIZE_MAX);
 	return size >= 0 ? size : -errno;
 }
 
@@ -161,7 +243,7 @@ static int store(struct metadata *m, enum xattr_kind kind, const char *name,
 }
 
 /* One listed attribute.  1: it is too large and nothing more is to be read. */
-static int read_one(struct metadata *m, int fd, const char *name, struct meta_features *f,
+static int read_one(struct metadata *m, const struct subject *s, const char *name, struct meta_features *f,
 		    bool skip_e2big, uint8_t **heap, struct err *err)
 {
 	enum xattr_kind kind = kind_of(name);
@@ -173,7 +255,7 @@ static int read_one(struct metadata *m, int fd, const char *name, struct meta_fe
 
 	if (kind == XATTR_IGNORED || (feature && !*feature))
 		return 0;
-	size = get_xattr(fd, name, small, heap, &value);
+	size = get_xattr(s, name, small, heap, &value);
 	if (size == -ENODATA || size == -EBADF)
 		return 0; /* gone since it was listed */
 	if (size == -EOPNOTSUPP && feature) {
@@ -187,7 +269,7 @@ static int read_one(struct metadata *m, int fd, const char *name, struct meta_fe
 	return rc < 0 ? err_wrap(err, rc, "extended attribute %s", name) : 0;
 }
 
-static int read_listed(struct metadata *m, int fd, const char *list, size_t size,
+static int read_listed(struct metadata *m, const struct subject *s, const char *list, size_t size,
 		       struct meta_features *f, bool skip_e2big, struct err *err)
 {
 	AUTO(free) uint8_t *heap = NULL;
@@ -195,19 +277,19 @@ static int read_listed(struct metadata *m, int fd, const char *list, size_t size
 	int rc = 0;
 
 	for (; list < end && rc == 0; list += strlen(list) + 1)
-		rc = read_one(m, fd, list, f, skip_e2big, &heap, err);
+		rc = read_one(m, s, list, f, skip_e2big, &heap, err);
 	return rc < 0 ? rc : 0;
 }
 
-static int read_long_list(struct metadata *m, int fd, struct meta_features *f, bool skip_e2big,
-			  struct err *err)
+static int read_long_list(struct metadata *m, const struct subject *s, struct meta_features *f,
+			  bool skip_e2big, struct err *err)
 {
 	AUTO(free) char *list = malloc(XATTR_LIST_MAX);
 	ssize_t size;
 
 	if (!list)
 		return err_sys(err, ENOMEM, "extended attributes");
-	size = flistxattr(fd, list, XATTR_LIST_MAX);
+	size = subject_list(s, list, XATTR_LIST_MAX);
 	if (size < 0 && (errno == E2BIG || errno == ERANGE)) {
 		if (skip_e2big)
 			return 0;
@@ -216,17 +298,17 @@ static int read_long_list(struct metadata *m, int fd, struct meta_features *f, b
 	}
 	if (size < 0)
 		return err_sys(err, errno, "listing extended attributes");
-	return read_listed(m, fd, list, (size_t)size, f, skip_e2big, err);
+	return read_listed(m, s, list, (size_t)size, f, skip_e2big, err);
 }
 
-static int read_xattrs(struct metadata *m, int fd, struct meta_features *f, bool skip_e2big,
-		       struct err *err)
+static int read_xattrs(struct metadata *m, const struct subject *s, struct meta_features *f,
+		       bool skip_e2big, struct err *err)
 {
 	char list[XATTR_SIZE_USUAL];
-	ssize_t size = flistxattr(fd, list, sizeof(list));
+	ssize_t size = subject_list(s, list, sizeof(list));
 
 	if (size > 0)
-		return read_listed(m, fd, list, (size_t)size, f, skip_e2big, err);
+		return read_listed(m, s, list, (size_t)size, f, skip_e2big, err);
 	if (size == 0 || errno == EBADF)
 		return 0;
 	if (errno == EOPNOTSUPP) {
@@ -234,9 +316,11 @@ static int read_xattrs(struct metadata *m, int fd, struct meta_features *f, bool
 		return 0;
 	}
 	if (errno == ERANGE || errno == E2BIG)
-		return read_long_list(m, fd, f, skip_e2big, err);
+		return read_long_list(m, s, f, skip_e2big, err);
 	return err_sys(err, errno, "listing extended attributes");
 }
+
+/* --- inode flags --- */
 
 /* What the file systems that lack an ioctl answer. */
 static bool lacks_ioctl(int error)
@@ -294,10 +378,84 @@ int meta_read(struct metadata *m, int fd, const struct stat *st, struct meta_fea
 	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
 		return 0;
 	if (f->xattrs)
-		rc = read_xattrs(m, fd, f, skip_e2big, err);
+		rc = read_xattrs(m, &(struct subject){ .fd = fd }, f, skip_e2big, err);
 	if (rc == 0)
 		rc = read_flags(m, fd, f, err);
 	if (rc == 0 && f->projid)
 		rc = read_projid(m, fd, err);
 	return rc;
+}
+
+/* --- without opening it --- */
+
+/* Whether the kernel has what it takes: asked once. */
+static bool kernel_reads_by_name(void)
+{
+	enum { UNKNOWN, NO, YES };
+	static atomic_int answer = UNKNOWN;
+	const struct subject here = { .fd = -1, .dir_fd = AT_FDCWD, .name = "/" };
+	struct file_attr attr;
+
+	if (answer == UNKNOWN) {
+		/* Where system calls are filtered, unknown ones may give EPERM. */
+		bool lacks = (list_by_name(&here, NULL, 0) < 0 &&
+			      (errno == ENOSYS || errno == EPERM)) ||
+			     (attr_by_name(AT_FDCWD, "/", &attr) < 0 &&
+			      (errno == ENOSYS || errno == EPERM));
+
+		answer = lacks ? NO : YES;
+	}
+	return answer == YES;
+}
+
+/* The generic attributes tell nothing of compression and copy on write: of the file systems
+ * where they say all that FS_IOC_GETFLAGS does, together with statx. */
+static bool attr_is_complete(uint64_t fs_magic)
+{
+	return fs_magic == FS_EXT4 || fs_magic == FS_XFS || fs_magic == FS_TMPFS;
+}
+
+static uint32_t inode_flags_of(uint64_t xflags, uint64_t attributes)
+{
+	static const struct {
+		uint64_t from;
+		uint32_t to;
+	} map[] = {
+		{ FS_XFLAG_IMMUTABLE, FS_IMMUTABLE_FL }, { FS_XFLAG_APPEND, FS_APPEND_FL },
+		{ FS_XFLAG_SYNC, FS_SYNC_FL },		 { FS_XFLAG_NOATIME, FS_NOATIME_FL },
+		{ FS_XFLAG_NODUMP, FS_NODUMP_FL },	 { FS_XFLAG_PROJINHERIT, FS_PROJINHERIT_FL },
+	};
+	uint32_t flags = attributes & STATX_ATTR_COMPRESSED ? FS_COMPR_FL : 0;
+
+	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+		if (xflags & map[i].from)
+			flags |= map[i].to;
+	return flags;
+}
+
+static int read_attr_by_name(struct metadata *m, int dir_fd, const char *name,
+			     uint64_t attributes, const struct meta_features *f, struct err *err)
+{
+	struct file_attr attr = { 0 };
+
+	if (attr_by_name(dir_fd, name, &attr) < 0)
+		return lacks_ioctl(errno) ? 0 : err_sys(err, errno, "reading inode flags");
+	m->flags |= metadata_flags_from_inode(inode_flags_of(attr.xflags, attributes));
+	m->has_quota_projid = f->projid && attr.projid != 0;
+	m->quota_projid = attr.projid;
+	return 0;
+}
+
+int meta_read_at(struct metadata *m, int dir_fd, const char *name, const struct stat *st,
+		 uint64_t attributes, struct meta_features *f, bool skip_e2big, struct err *err)
+{
+	const struct subject s = { .fd = -1, .dir_fd = dir_fd, .name = name };
+	int rc = 0;
+
+	if (!attr_is_complete(f->fs_magic) || !kernel_reads_by_name())
+		return 1;
+	meta_read_stat(m, st);
+	if (f->xattrs)
+		rc = read_xattrs(m, &s, f, skip_e2big, err);
+	return rc < 0 ? rc : read_attr_by_name(m, dir_fd, name, attributes, f, err);
 }

@@ -35,4 +35,9 @@ void meta_read_stat(struct metadata *m, const struct stat *st);
 int meta_read(struct metadata *m, int fd, const struct stat *st, struct meta_features *f,
 	      bool skip_e2big, struct err *err);
 
+/* The same for a regular file by its name, without opening it; `attributes` are those of
+ * statx.  1: this kernel or file system does not allow it. */
+int meta_read_at(struct metadata *m, int dir_fd, const char *name, const struct stat *st,
+		 uint64_t attributes, struct meta_features *f, bool skip_e2big, struct err *err);
+
 #endif

@@ -245,6 +245,55 @@ static void takes_project_ids(void **state)
 	assert_int_equal(x->m.quota_projid, 77);
 }
 
+/* With every flag that it takes, one by one: what is read by name is what is read when open. */
+static void reads_the_same_by_name_as_when_open(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(metadata) struct metadata named;
+	struct statx sx;
+	struct stat st;
+	int rc;
+
+	metadata_init(&named);
+	fsetxattr(x->file_fd, "user.zz", "1", 1, 0);
+	fsetxattr(x->file_fd, "user.a", "", 0, 0);
+	set_hex(x->file_fd, "system.posix_acl_access",
+		"0200000001000600ffffffff02000700d204000004000400ffffffff"
+		"10000700ffffffff20000000ffffffff");
+	for (unsigned bit = 0; bit < 32; bit++) {
+		unsigned flags = 1u << bit;
+
+		if (ioctl(x->file_fd, FS_IOC_SETFLAGS, &flags) < 0)
+			continue;
+		assert_int_equal(fstat(x->file_fd, &st), 0);
+		assert_int_equal(statx(x->dir_fd, "f", 0, STATX_BASIC_STATS, &sx), 0);
+		rc = meta_read_at(&named, x->dir_fd, "f", &st, sx.stx_attributes, &x->f, false,
+				  NULL);
+		if (rc == 1)
+			skip(); /* an older kernel */
+		assert_int_equal(rc, 0);
+		read_file(x);
+		assert_int_equal(named.flags, x->m.flags);
+		assert_int_equal(named.mode, x->m.mode);
+		assert_int_equal(named.mtime_nsec, x->m.mtime_nsec);
+		assert_int_equal(named.xattr_count, x->m.xattr_count);
+		assert_int_equal(named.bytes.size, x->m.bytes.size);
+		assert_memory_equal(named.bytes.data, x->m.bytes.data, x->m.bytes.size);
+		assert_int_equal(named.acl_users.count, x->m.acl_users.count);
+		assert_int_equal(named.acl_group_obj, x->m.acl_group_obj);
+	}
+}
+
+static void does_not_read_by_name_where_that_hides_something(void **state)
+{
+	struct fixture *x = *state;
+	struct stat st;
+
+	assert_int_equal(fstat(x->file_fd, &st), 0);
+	meta_features_of(0x9123683e, &x->f);
+	assert_int_equal(meta_read_at(&x->m, x->dir_fd, "f", &st, 0, &x->f, false, NULL), 1);
+}
+
 static void special_files_have_what_stat_says(void **state)
 {
 	struct fixture *x = *state;
@@ -337,6 +386,8 @@ int main(void)
 		TEST(takes_default_acls_of_folders),
 		TEST(takes_inode_flags),
 		TEST(takes_project_ids),
+		TEST(reads_the_same_by_name_as_when_open),
+		TEST(does_not_read_by_name_where_that_hides_something),
 		TEST(special_files_have_what_stat_says),
 		cmocka_unit_test(takes_xattrs_and_acls_on_tmpfs),
 		cmocka_unit_test(refuses_too_long_a_list_unless_told_to_skip_it),
