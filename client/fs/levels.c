@@ -137,6 +137,15 @@ static int open_from_above(const struct levels *s, size_t i)
 	return check_level(fd, &s->items[i]);
 }
 
+int levels_fd(struct levels *s)
+{
+	struct level *l = levels_top(s);
+
+	if (l->fd < 0)
+		l->fd = open_from_above(s, s->depth - 1);
+	return l->fd;
+}
+
 bool levels_reopen_parent(struct levels *s)
 {
 	struct level *own = levels_top(s), *parent = own - 1;

@@ -55,9 +55,13 @@ int levels_path_set(struct levels *s, const char *name);
 /* ... or that of the directory itself. */
 void levels_path_reset(struct levels *s);
 
-/* Enter the directory `fd` (taken over, also on failure), which the path names.  -ENOMEM. */
+/* Enter the directory `fd` (taken over, also on failure), which the path names; -1: it is
+ * opened when it is asked for.  -ENOMEM. */
 int levels_push(struct levels *s, int fd, const struct stat *st,
 		const struct meta_features *features);
+
+/* The lowest directory, opened by its path if need be; -1: it is not there any more. */
+int levels_fd(struct levels *s);
 
 /* Leave the lowest directory; its listing's memory is kept for the next one there. */
 void levels_pop(struct levels *s);

@@ -65,10 +65,11 @@ static int grow(struct link_table *t)
 	return 0;
 }
 
-int link_table_add(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
+int link_table_put(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
 		   uint64_t filename_offset)
 {
 	size_t path_size = strlen(path) + 1;
+	struct link_table_slot *slot;
 	int rc = 0;
 
 	if (t->count >= t->capacity / 4 * 3)
@@ -77,13 +78,14 @@ int link_table_add(struct link_table *t, uint64_t dev, uint64_t ino, const char 
 		rc = wbuf_put(&t->paths, path, path_size);
 	if (rc < 0)
 		return rc;
-	*slot_of(t, dev, ino) = (struct link_table_slot){
+	slot = slot_of(t, dev, ino);
+	t->count += slot->path_end == 0;
+	*slot = (struct link_table_slot){
 		.dev = dev,
 		.ino = ino,
 		.filename_offset = filename_offset,
 		.path_end = t->paths.size,
 		.path_size = path_size,
 	};
-	t->count++;
 	return 0;
 }

@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The place of an inode whose first name was met, but is yet to be archived. */
+#define LINK_TABLE_PENDING UINT64_MAX
+
 struct link_table_slot {
 	uint64_t dev, ino;
 	uint64_t filename_offset;
@@ -34,8 +37,8 @@ DEFINE_AUTO_STRUCT(link_table)
 bool link_table_find(const struct link_table *t, uint64_t dev, uint64_t ino, const char **path,
 		     uint64_t *filename_offset);
 
-/* Remember an inode that is not there yet.  -ENOMEM. */
-int link_table_add(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
+/* Remember an inode, or another place of it.  -ENOMEM. */
+int link_table_put(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
 		   uint64_t filename_offset);
 
 #endif

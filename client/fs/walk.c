@@ -1,53 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/walk.h"
 
-#include "client/fs/levels.h"
-#include "client/fs/link_table.h"
+#include "client/fs/delay.h"
 #include "client/fs/prelude.h"
 #include "client/fs/source_open.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 enum {
-	/* File content goes on in pieces of this size: they decide about cuts of chunks. */
-	PIECE_SIZE = 4 << 20,
-	READ_AHEAD_SIZE_MIN = 256 << 10,
 	ATTEMPTS_MAX = 4, /* at an entry whose type changes under our hands */
-	SHOWN_SIZE_MAX = 600, /* of a path in an error message, which has an end */
-
-	TYPE_CHANGED = 1,
+	TYPE_CHANGED = EMIT_TYPE_CHANGED,
 };
+
+static const uint64_t UNKNOWN = UINT64_MAX;
 
 struct walk {
 	const struct walk_params *params;
 	struct walk_stats *stats;
-	struct encoder *encoder;
 	struct levels levels;
 	uint64_t entries; /* in the listings of all open directories */
 	struct match_list patterns; /* of .pxarexclude files; they go before those of params */
-	struct link_table links;
-	struct metadata meta; /* of the entry at hand */
-	struct wbuf shown, message, exclude_text;
+	struct wbuf exclude_text;
 	dev_t *devs; /* that may be entered; unless all may */
 	size_t dev_count;
-	uint8_t *piece; /* PIECE_SIZE + 1 bytes */
 	uint8_t *dents;
+	uint64_t attributes; /* of the entry at hand, as statx says; UNKNOWN: nobody did */
+	struct report report;
+	struct emit emit;
+	struct delay delay;
 	struct err why; /* of the last failure */
 };
-
-static void count(atomic_uint_fast64_t *counter, uint64_t n)
-{
-	/* There is one writer only: no locked instruction is needed. */
-	atomic_store_explicit(counter,
-			      atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
 
 static bool stopped(const struct walk *w)
 {
@@ -65,74 +51,19 @@ static int path_set(struct walk *w, const char *name)
 	return rc < 0 ? err_sys(&w->why, -rc, "path") : 0;
 }
 
-/* The entry at hand as a person would name it. */
-static const char *shown(struct walk *w)
-{
-	const char *source = w->params->source;
-	size_t size = strlen(source);
-
-	while (size && source[size - 1] == '/')
-		size--;
-	wbuf_clear(&w->shown);
-	wbuf_put(&w->shown, source, size);
-	if (!size && !w->levels.path.size)
-		wbuf_put_u8(&w->shown, '/');
-	wbuf_put(&w->shown, w->levels.path.data, w->levels.path.size);
-	wbuf_put_u8(&w->shown, '\0');
-	return w->shown.failed ? source : (const char *)w->shown.data;
-}
-
-static __attribute__((format(printf, 3, 4))) void warn(struct walk *w, bool lost,
-							const char *format, ...)
-{
-	char reason[ERR_TEXT_SIZE];
-	va_list ap;
-
-	if (lost)
-		count(&w->stats->skipped, 1);
-	if (!w->params->warn)
-		return;
-	va_start(ap, format);
-	vsnprintf(reason, sizeof(reason), format, ap);
-	va_end(ap);
-	wbuf_clear(&w->message);
-	wbuf_put_text(&w->message, shown(w));
-	wbuf_put_text(&w->message, ": ");
-	wbuf_put(&w->message, reason, strlen(reason) + 1);
-	w->params->warn(w->params->warn_arg, lost,
-			w->message.failed ? reason : (const char *)w->message.data);
-}
+#define warn(w, lost, ...) \
+	report_warn(&(w)->report, levels_path(&(w)->levels), lost, __VA_ARGS__)
 
 /* The walk ends here, because of the entry at hand. */
 static int fatal(struct walk *w, int rc)
 {
-	const char *path = shown(w);
-	size_t size = strlen(path);
-
-	if (size > SHOWN_SIZE_MAX)
-		return err_wrap(&w->why, rc, "...%s", path + size - SHOWN_SIZE_MAX);
-	return err_wrap(&w->why, rc, "%s", path);
+	return report_fatal(&w->report, levels_path(&w->levels), rc, &w->why);
 }
 
 /* The entry at hand cannot be read; w->why says why.  0: the walk goes on without it. */
 static int unreadable(struct walk *w, int rc)
 {
-	switch (-rc) {
-	case ENOENT:
-		warn(w, false, "vanished before it could be read");
-		return 0;
-	case EACCES:
-	case EPERM:
-	case ESTALE:
-	case ENOKEY: /* an encrypted folder that is locked */
-	case EBADMSG: /* a malformed ACL */
-		warn(w, true, "left out: %s", err_text(&w->why, rc));
-		return 0;
-	case ECANCELED:
-		return rc;
-	default:
-		return fatal(w, rc);
-	}
+	return report_unreadable(&w->report, levels_path(&w->levels), rc, &w->why);
 }
 
 static int failed(struct walk *w, int rc, const char *what)
@@ -140,157 +71,84 @@ static int failed(struct walk *w, int rc, const char *what)
 	return unreadable(w, err_sys(&w->why, -rc, "%s", what));
 }
 
-/* What follows a call of the encoder that wrote an entry, or not. */
-static int encoded(struct walk *w, int rc, char type, const char *name, uint64_t size)
+/* Begin an entry, to be passed on with push().  NULL: no memory. */
+static struct entry *next_entry(struct walk *w, enum entry_kind kind, const char *name,
+				const struct stat *st)
 {
-	const struct walk_observer *o = &w->params->observer;
+	struct entry *e = delay_next(&w->delay);
 
-	if (rc == -E2BIG) {
-		warn(w, true, "left out: %s", err_text(&w->why, rc));
-		return 0;
-	}
-	if (rc < 0)
-		return rc;
-	count(&w->stats->entries, 1);
-	if (!o->entry)
-		return 0;
-	return o->entry(o->arg, type, name, size, w->meta.mtime_sec, &w->why);
+	if (e && entry_set(e, kind, name, st) == 0)
+		return e;
+	err_sys(&w->why, ENOMEM, "entries");
+	return NULL;
+}
+
+static int push(struct walk *w)
+{
+	return delay_push(&w->delay, levels_top(&w->levels)->fd);
 }
 
 /* --- regular files --- */
 
-/* Read `size` bytes, and up to `size_max` if they come along.  Fewer: the file ends. */
-static ssize_t read_piece(struct walk *w, int fd, size_t size, size_t size_max)
+static bool is_same_content(const struct stat *a, const struct stat *b)
 {
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = read(fd, w->piece + done, size_max - done);
-
-		if (n == 0)
-			break;
-		if (n > 0)
-			done += (size_t)n;
-		else if (errno == EAGAIN && fcntl(fd, F_GETFL) & O_NONBLOCK)
-			fcntl(fd, F_SETFL, 0); /* it is a file: waiting ends */
-		else if (errno != EINTR)
-			return fatal(w, err_sys(&w->why, errno, "read"));
-	}
-	return (ssize_t)done;
+	return S_ISREG(a->st_mode) && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static int pad_with_zeros(struct walk *w, uint64_t left)
-{
-	size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
-
-	warn(w, true, "shrank while it was read; its last %" PRIu64 " bytes are zeros", left);
-	memset(w->piece, 0, size);
-	for (; left; left -= size) {
-		int rc;
-
-		if (size > left)
-			size = (size_t)left;
-		rc = encoder_file_write(w->encoder, w->piece, size, &w->why);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-/* Exactly the `size` bytes that were announced. */
-static int copy_content(struct walk *w, int fd, uint64_t size)
-{
-	if (size >= READ_AHEAD_SIZE_MIN)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	for (uint64_t left = size; left;) {
-		size_t wanted = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
-		/* One byte more than there should be shows a file that grew. */
-		ssize_t n = read_piece(w, fd, wanted, wanted + (wanted == left));
-		size_t got = n > (ssize_t)wanted ? wanted : (size_t)n;
-		int rc;
-
-		if (n < 0)
-			return (int)n;
-		if (stopped(w))
-			return err_set(&w->why, ECANCELED, "stopped");
-		rc = got ? encoder_file_write(w->encoder, w->piece, got, &w->why) : 0;
-		if (rc < 0)
-			return rc;
-		count(&w->stats->bytes, got);
-		left -= got;
-		if (got < wanted)
-			return pad_with_zeros(w, left);
-		if (n > (ssize_t)wanted)
-			warn(w, false, "grew while it was read; what came late is left out");
-	}
-	return 0;
-}
-
-/* A further name of an inode that is in the archive: 1 it was, 0 it is not. */
-static int visit_link(struct walk *w, const char *name, const struct stat *st)
-{
-	const char *path;
-	uint64_t offset;
-	int rc;
-
-	if (!link_table_find(&w->links, st->st_dev, st->st_ino, &path, &offset))
-		return 0;
-	meta_read_stat(&w->meta, st);
-	rc = encoder_hardlink(w->encoder, name, path, offset, &w->why);
-	rc = encoded(w, rc, 'h', name, 0);
-	return rc < 0 ? rc : 1;
-}
-
-static int remember_link(struct walk *w, const struct stat *st, uint64_t offset)
-{
-	int rc;
-
-	if (st->st_nlink < 2 || w->levels.path.size - 1 > PXAR_TARGET_SIZE_MAX)
-		return 0;
-	rc = link_table_add(&w->links, st->st_dev, st->st_ino, levels_path(&w->levels) + 1, offset);
-	return rc < 0 ? err_sys(&w->why, -rc, "hard links") : 0;
-}
-
-static int archive_file(struct walk *w, const char *name, int fd, const struct stat *st)
-{
-	uint64_t size = (uint64_t)st->st_size, offset;
-	int rc = encoder_file_begin(w->encoder, name, &w->meta, size, &offset, &w->why);
-
-	if (rc < 0)
-		return encoded(w, rc, 'f', name, size);
-	rc = remember_link(w, st, offset);
-	if (rc == 0)
-		rc = copy_content(w, fd, size);
-	if (rc == 0)
-		rc = encoder_file_end(w->encoder, &w->why);
-	if (rc < 0)
-		return rc;
-	count(&w->stats->files, 1);
-	return encoded(w, 0, 'f', name, size);
-}
-
-static int visit_file(struct walk *w, const char *name, const struct stat *listed)
+/* Metadata of a file whose content is not needed, where it can only be had by opening it.
+ * False: not even so, or it is not what it was any more. */
+static bool open_for_metadata(struct walk *w, struct entry *e)
 {
 	struct level *dir = levels_top(&w->levels);
+	AUTO(fd) int fd = source_open(dir->fd, entry_name(e), false, w->params->stop);
 	struct stat st;
-	int rc = listed->st_nlink > 1 ? visit_link(w, name, listed) : 0;
 
-	if (rc)
-		return rc < 0 ? rc : 0;
-
-	AUTO(fd) int fd = source_open(dir->fd, name, false, w->params->stop);
-	if (fd == -ELOOP || fd == -ENXIO || fd == -ENODEV)
-		return TYPE_CHANGED;
 	if (fd < 0)
-		return failed(w, fd, "open");
-	if (fstat(fd, &st) < 0)
-		return failed(w, -errno, "stat");
-	if (!S_ISREG(st.st_mode))
-		return TYPE_CHANGED;
-	rc = meta_read(&w->meta, fd, &st, &dir->features, w->params->skip_e2big_xattr, &w->why);
-	if (rc < 0)
-		return unreadable(w, rc);
-	return archive_file(w, name, fd, &st);
+		return false; /* it is tried again, and complained about, as any other file */
+	atomic_fetch_add_explicit(&w->stats->opened, 1, memory_order_relaxed);
+	if (fstat(fd, &st) < 0 || !is_same_content(&st, &e->st))
+		return false;
+	e->st = st;
+	return meta_read(&e->meta, fd, &st, &dir->features, w->params->skip_e2big_xattr,
+			 &w->why) == 0;
+}
+
+/* False: it has to be read after all. */
+static bool read_metadata(struct walk *w, struct entry *e)
+{
+	struct level *dir = levels_top(&w->levels);
+	int rc = w->attributes == UNKNOWN ? 1 :
+		 meta_read_at(&e->meta, dir->fd, entry_name(e), &e->st, w->attributes,
+			      &dir->features, w->params->skip_e2big_xattr, &w->why);
+
+	return rc > 0 ? open_for_metadata(w, e) : rc == 0;
+}
+
+/* Look for the content in the older archive. */
+static int find_content(struct walk *w, struct entry *e)
+{
+	const struct walk_reuse *reuse = w->params->reuse;
+	uint64_t old_offset;
+	int rc;
+
+	if (!reuse || emit_is_link(&w->emit, &e->st))
+		return 0;
+	rc = reuse->find(reuse->arg, entry_name(e), &e->st, &old_offset, &w->why);
+	if (rc <= 0)
+		return rc;
+	e->is_unchanged = read_metadata(w, e);
+	e->old_payload_offset = old_offset;
+	return 0;
+}
+
+static int visit_file(struct walk *w, const char *name, const struct stat *st)
+{
+	struct entry *e = next_entry(w, ENTRY_FILE, name, st);
+	int rc = e ? find_content(w, e) : -ENOMEM;
+
+	return rc < 0 ? rc : push(w);
 }
 
 /* --- directories --- */
@@ -409,15 +267,22 @@ static void give_up(struct walk *w)
 	dir->next = dir->names.count;
 }
 
+static int end_directory(struct walk *w)
+{
+	static const struct stat nothing;
+
+	return next_entry(w, ENTRY_DIR_END, "", &nothing) ? push(w) : -ENOMEM;
+}
+
 static int leave_directory(struct walk *w)
 {
-	const struct walk_observer *o = &w->params->observer;
+	const struct walk_reuse *reuse = w->params->reuse;
 	struct level *dir = levels_top(&w->levels), *parent = dir - 1;
-	int rc = encoder_dir_end(w->encoder, &w->why);
+	int rc = end_directory(w);
 	bool found;
 
-	if (rc == 0 && o->dir_end)
-		rc = o->dir_end(o->arg, &w->why);
+	if (rc == 0 && reuse)
+		rc = reuse->dir_end(reuse->arg, &w->why);
 	if (rc < 0)
 		return rc;
 	if (parent->dev == dir->dev)
@@ -429,38 +294,23 @@ static int leave_directory(struct walk *w)
 	return 0;
 }
 
-static int begin_directory(struct walk *w, const char *name)
-{
-	const struct walk_observer *o = &w->params->observer;
-	int rc = encoder_dir_begin(w->encoder, name, &w->meta, &w->why);
-
-	if (rc < 0)
-		return rc;
-	count(&w->stats->entries, 1);
-	return o->dir_begin ? o->dir_begin(o->arg, name, &w->why) : 0;
-}
-
 /* A mount point that is not entered: empty, with the metadata of what is mounted. */
-static int archive_mount_point(struct walk *w, const char *name)
+static int archive_mount_point(struct walk *w)
 {
-	const struct walk_observer *o = &w->params->observer;
-	int rc = begin_directory(w, name);
+	int rc = push(w);
 
-	if (rc == -E2BIG)
-		return encoded(w, rc, 'd', name, 0);
-	if (rc == 0)
-		rc = encoder_dir_end(w->encoder, &w->why);
-	if (rc == 0 && o->dir_end)
-		rc = o->dir_end(o->arg, &w->why);
+	if (rc)
+		return rc < 0 ? rc : 0;
+	rc = end_directory(w);
 	if (rc == 0)
 		warn(w, false, "mount point: what is mounted there is left out");
 	return rc;
 }
 
-static int descend(struct walk *w, const char *name, int fd, const struct stat *st,
-		   const struct meta_features *features)
+static int descend(struct walk *w, struct entry *e, int fd)
 {
-	int rc = push_level(w, fd, st, features);
+	const struct walk_reuse *reuse = w->params->reuse;
+	int rc = push_level(w, fd, &e->st, &e->features);
 
 	if (rc < 0)
 		return rc;
@@ -469,11 +319,13 @@ static int descend(struct walk *w, const char *name, int fd, const struct stat *
 		pop_level(w);
 		return unreadable(w, rc);
 	}
-	rc = begin_directory(w, name);
-	if (rc == -E2BIG) {
+	rc = push(w);
+	if (rc == EMIT_LEFT_OUT) {
 		pop_level(w);
-		return encoded(w, rc, 'd', name, 0);
+		return 0;
 	}
+	if (rc == 0 && reuse)
+		rc = reuse->dir_begin(reuse->arg, entry_name(e), &w->why);
 	return rc;
 }
 
@@ -490,6 +342,7 @@ static int visit_directory(struct walk *w, const char *name)
 {
 	struct level *parent = levels_top(&w->levels);
 	struct meta_features features = parent->features;
+	struct entry *e;
 	bool enter = true;
 	struct statfs fs;
 	struct stat st;
@@ -508,12 +361,16 @@ static int visit_directory(struct walk *w, const char *name)
 		meta_features_of((uint32_t)fs.f_type, &features);
 		enter = may_enter(w, st.st_dev, features.fs_magic);
 	}
-	rc = meta_read(&w->meta, fd, &st, &features, w->params->skip_e2big_xattr, &w->why);
+	e = next_entry(w, ENTRY_DIR, name, &st);
+	if (!e)
+		return -ENOMEM;
+	rc = meta_read(&e->meta, fd, &st, &features, w->params->skip_e2big_xattr, &w->why);
 	if (rc < 0)
 		return unreadable(w, rc);
+	e->features = features;
 	if (!enter)
-		return archive_mount_point(w, name);
-	return descend(w, name, steal_fd(&fd), &st, &features);
+		return archive_mount_point(w);
+	return descend(w, e, steal_fd(&fd));
 }
 
 /* --- all else --- */
@@ -522,7 +379,7 @@ static int visit_symlink(struct walk *w, const char *name, const struct stat *st
 {
 	char target[PXAR_TARGET_SIZE_MAX + 2];
 	ssize_t size = readlinkat(levels_top(&w->levels)->fd, name, target, sizeof(target) - 1);
-	int rc;
+	struct entry *e;
 
 	if (size < 0 && errno == EINVAL)
 		return TYPE_CHANGED;
@@ -533,28 +390,23 @@ static int visit_symlink(struct walk *w, const char *name, const struct stat *st
 		return 0;
 	}
 	target[size] = '\0';
-	meta_read_stat(&w->meta, st);
-	rc = encoder_symlink(w->encoder, name, &w->meta, target, &w->why);
-	return encoded(w, rc, 'l', name, 0);
+	e = next_entry(w, ENTRY_SYMLINK, name, st);
+	if (!e || entry_set_target(e, target) < 0)
+		return err_sys(&w->why, ENOMEM, "entries");
+	meta_read_stat(&e->meta, st);
+	return push(w);
 }
 
-static int visit_device(struct walk *w, const char *name, const struct stat *st)
+/* Devices, fifos, sockets. */
+static int visit_special(struct walk *w, enum entry_kind kind, const char *name,
+			 const struct stat *st)
 {
-	int rc;
+	struct entry *e = next_entry(w, kind, name, st);
 
-	meta_read_stat(&w->meta, st);
-	rc = encoder_device(w->encoder, name, &w->meta, major(st->st_rdev), minor(st->st_rdev),
-			    &w->why);
-	return encoded(w, rc, S_ISCHR(st->st_mode) ? 'c' : 'b', name, 0);
-}
-
-static int visit_special(struct walk *w, const char *name, const struct stat *st)
-{
-	int rc;
-
-	meta_read_stat(&w->meta, st);
-	rc = encoder_special(w->encoder, name, &w->meta, &w->why);
-	return encoded(w, rc, S_ISFIFO(st->st_mode) ? 'p' : 's', name, 0);
+	if (!e)
+		return -ENOMEM;
+	meta_read_stat(&e->meta, st);
+	return push(w);
 }
 
 /* TYPE_CHANGED: it is something else than `st` says by now. */
@@ -569,10 +421,10 @@ static int visit_as(struct walk *w, const char *name, const struct stat *st)
 		return visit_symlink(w, name, st);
 	case S_IFCHR:
 	case S_IFBLK:
-		return visit_device(w, name, st);
+		return visit_special(w, ENTRY_DEVICE, name, st);
 	case S_IFIFO:
 	case S_IFSOCK:
-		return visit_special(w, name, st);
+		return visit_special(w, ENTRY_SPECIAL, name, st);
 	default:
 		warn(w, true, "left out: its type %#o is unknown",
 		     (unsigned)(st->st_mode & S_IFMT));
@@ -616,7 +468,9 @@ static int visit_next(struct walk *w)
 	rc = listing_stat(&dir->names, dir->fd, i, &listed);
 	if (rc < 0)
 		return stat_failed(w, name, rc);
+	w->attributes = listing_attributes(&dir->names, i);
 	rc = visit_as(w, name, listed);
+	w->attributes = UNKNOWN;
 	for (int n = 1; rc == TYPE_CHANGED && n < ATTEMPTS_MAX; n++) {
 		if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return stat_failed(w, name, -errno);
@@ -648,10 +502,9 @@ static int find_devices(struct walk *w, dev_t root)
 	return 0;
 }
 
-static int open_root(struct walk *w)
+static int open_root(struct walk *w, struct entry *root)
 {
 	AUTO(fd) int fd = source_open_root(w->params->source, w->params->no_follow_source);
-	struct meta_features features;
 	struct statfs fs;
 	struct stat st;
 	int rc;
@@ -662,62 +515,30 @@ static int open_root(struct walk *w)
 		return fatal(w, err_sys(&w->why, errno, "stat"));
 	if (meta_fs_is_virtual((uint32_t)fs.f_type))
 		return fatal(w, err_set(&w->why, EINVAL, "is on a virtual file system"));
-	meta_features_of((uint32_t)fs.f_type, &features);
-	rc = find_devices(w, st.st_dev);
+	meta_features_of((uint32_t)fs.f_type, &root->features);
+	rc = entry_set(root, ENTRY_DIR, "", &st);
+	if (rc == 0)
+		rc = find_devices(w, st.st_dev);
 	if (rc < 0)
 		return rc;
-	rc = meta_read(&w->meta, fd, &st, &features, w->params->skip_e2big_xattr, &w->why);
+	rc = meta_read(&root->meta, fd, &st, &root->features, w->params->skip_e2big_xattr,
+		       &w->why);
 	if (rc < 0)
 		return fatal(w, rc);
-	return push_level(w, steal_fd(&fd), &st, &features);
+	return push_level(w, steal_fd(&fd), &st, &root->features);
 }
 
 static int begin_archive(struct walk *w)
 {
-	struct encoder_params params = w->params->encoder;
-	AUTO(wbuf) struct wbuf prelude = WBUF_INIT(PXAR_PRELUDE_SIZE_MAX);
-	int rc = open_root(w);
+	struct entry *root = delay_next(&w->delay);
+	int rc = open_root(w, root);
 
 	if (rc < 0)
 		return rc;
 	rc = read_directory(w);
 	if (rc < 0)
 		return fatal(w, rc);
-	if (w->params->split && w->params->patterns && w->params->patterns->count) {
-		rc = prelude_encode(w->params->patterns, &prelude, &w->why);
-		if (rc < 0)
-			return rc;
-		params.prelude = prelude.data;
-		params.prelude_size = prelude.size;
-	}
-	rc = encoder_new(&w->encoder, &params, &w->meta, &w->why);
-	if (rc == 0)
-		count(&w->stats->entries, 1);
-	return rc;
-}
-
-/* Version 1 records the patterns of the command line in a file behind all others. */
-static int archive_patterns(struct walk *w)
-{
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(PXAR_PRELUDE_SIZE_MAX);
-	int rc;
-
-	if (w->params->split || !w->params->patterns || !w->params->patterns->count)
-		return 0;
-	rc = match_list_text(w->params->patterns, &text);
-	if (rc < 0)
-		return err_sys(&w->why, -rc, "patterns");
-	metadata_clear(&w->meta);
-	w->meta.mode = PXAR_MODE_REGULAR | 0600;
-	w->meta.uid = getuid();
-	w->meta.gid = getgid();
-	rc = encoder_file_begin(w->encoder, PRELUDE_FILE_NAME, &w->meta, text.size, NULL,
-				&w->why);
-	if (rc == 0)
-		rc = encoder_file_write(w->encoder, text.data, text.size, &w->why);
-	if (rc == 0)
-		rc = encoder_file_end(w->encoder, &w->why);
-	return rc < 0 ? rc : encoded(w, 0, 'f', PRELUDE_FILE_NAME, text.size);
+	return emit_begin(&w->emit, levels_top(&w->levels)->fd, root);
 }
 
 static int walk_all(struct walk *w)
@@ -733,23 +554,20 @@ static int walk_all(struct walk *w)
 			break;
 	}
 	if (rc == 0)
-		rc = archive_patterns(w);
-	return rc == 0 ? encoder_finish(w->encoder, &w->why) : rc;
+		rc = delay_finish(&w->delay);
+	return rc == 0 ? emit_finish(&w->emit) : rc;
 }
 
 static void walk_release(struct walk *w)
 {
+	delay_release(&w->delay);
+	emit_release(&w->emit);
 	levels_release(&w->levels);
 	free(w->devs);
-	free(w->piece);
 	free(w->dents);
 	match_list_release(&w->patterns);
-	link_table_release(&w->links);
-	metadata_release(&w->meta);
-	wbuf_release(&w->shown);
-	wbuf_release(&w->message);
 	wbuf_release(&w->exclude_text);
-	encoder_free(w->encoder);
+	report_release(&w->report);
 }
 DEFINE_AUTO_STRUCT(walk)
 
@@ -758,17 +576,19 @@ int walk_encode(const struct walk_params *params, struct walk_stats *stats, stru
 	AUTO(walk) struct walk w = {
 		.params = params,
 		.stats = stats,
-		.shown = WBUF_INIT(SIZE_MAX),
-		.message = WBUF_INIT(SIZE_MAX),
 		.exclude_text = WBUF_INIT(SOURCE_EXCLUDE_FILE_SIZE_MAX),
-		.piece = malloc(PIECE_SIZE + 1),
 		.dents = malloc(LISTING_DENTS_SIZE),
+		.report = { .source = params->source,
+			    .warn = params->warn,
+			    .warn_arg = params->warn_arg,
+			    .lost = &stats->skipped },
 		.why = ERR_INIT,
 	};
 	int rc;
 
-	metadata_init(&w.meta);
-	if (levels_init(&w.levels) < 0 || !w.piece || !w.dents)
+	report_init(&w.report);
+	if (emit_init(&w.emit, params, stats, &w.report, &w.why) < 0 ||
+	    delay_init(&w.delay, &w.emit) < 0 || levels_init(&w.levels) < 0 || !w.dents)
 		return err_sys(err, ENOMEM, "%s", params->source);
 	rc = walk_all(&w);
 	if (rc < 0 && err)

@@ -2,6 +2,8 @@
 /*
  * walk - a live directory tree into an encoder: sorted, filtered, with all metadata.
  *
+ *	walk --entries--> delay (only when an older archive is at hand) --> emit --> encoder
+ *
  * What is left out and what makes the walk fail is in archive/FORMAT.md, "How an archive is
  * filled"; every file that was skipped for a reason the user may mind is reported once, by
  * path, through `warn`, and counted.
@@ -19,7 +21,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
+#include <sys/stat.h>
 
 enum { WALK_ENTRIES_MAX_DEFAULT = 1048576 };
 
@@ -31,6 +33,40 @@ struct walk_observer {
 	/* `type` is 'f', 'l', 'h', 'b', 'c', 'p' or 's'. */
 	int (*entry)(void *arg, char type, const char *name, uint64_t size, int64_t mtime,
 		     struct err *err);
+	void *arg;
+};
+
+/*
+ * Who knows an older archive, and takes over what has not changed since.
+ *
+ * A file that `find` says is unchanged is not opened: it waits, and so does all that follows,
+ * until `decide` says of the files that wait, first come first, which are reused.  All calls
+ * are made on the walk's thread.  NULL in walk_params: every file is read.
+ */
+struct walk_reuse {
+	/* The walk enters and leaves folders below the root; what `find` is asked for lies in the
+	 * one that it is in. */
+	int (*dir_begin)(void *arg, const char *name, struct err *err);
+	int (*dir_end)(void *arg, struct err *err);
+
+	/* Whether the older archive has this content: 1, and where; 0: it has not. */
+	int (*find)(void *arg, const char *name, const struct stat *st, uint64_t *old_offset,
+		    struct err *err);
+
+	/* One more file waits; of those that are not unchanged, old_offset means nothing. */
+	int (*add)(void *arg, uint64_t content_size, bool is_unchanged, uint64_t old_offset,
+		   struct err *err);
+
+	/* Decide on the first ones, at least one of them; `is_last`: all. */
+	int (*decide)(void *arg, bool is_last, size_t *count, struct err *err);
+
+	/* The first file that was decided on is to be encoded: 1, and the payload offset for
+	 * encoder_file_reuse(); 0: it is to be read. */
+	int (*take)(void *arg, struct encoder *e, uint64_t *payload_offset, struct err *err);
+
+	/* Something is about to be written to the payload stream; the end of it. */
+	int (*before_payload)(void *arg, struct encoder *e, struct err *err);
+	int (*finish)(void *arg, struct encoder *e, struct err *err);
 	void *arg;
 };
 
@@ -47,6 +83,7 @@ struct walk_params {
 
 	struct encoder_params encoder; /* sinks; prelude is filled in by the walk */
 	struct walk_observer observer;
+	const struct walk_reuse *reuse; /* split only; may be NULL */
 
 	/* A person should know: "PATH: why"; `lost` when the archive lacks what it should hold
 	 * (an unreadable file), not for what is left out by rule (a mount point) or chance (a
@@ -58,7 +95,10 @@ struct walk_params {
 };
 
 struct walk_stats {
-	atomic_uint_fast64_t entries, files, bytes; /* archived so far */
+	atomic_uint_fast64_t entries, files, bytes; /* archived so far; bytes were read */
+	atomic_uint_fast64_t links; /* of those entries: further names of files */
+	atomic_uint_fast64_t reused_files, reused_bytes; /* of those files: not read */
+	atomic_uint_fast64_t opened; /* regular files, for whatever reason */
 	atomic_uint_fast64_t skipped; /* lost, in whole or in part: exit status 3 */
 };
 
