@@ -90,3 +90,18 @@ int chunk_store(struct repo_writer *writer, struct upload_worker *worker, const 
 	crypt_digest(worker->digest, worker->key, data, size, digest);
 	return chunk_store_digested(writer, worker, data, size, stats, digest, err);
 }
+
+int chunk_store_reuse(struct repo_writer *writer, struct known_set *set,
+		      const struct digest *digest, struct err *err)
+{
+	enum known known;
+	int rc = known_claim(set, digest, &known);
+
+	if (rc < 0)
+		return err_set(err, -rc, "out of memory");
+	if (known == KNOWN_STORED)
+		return 0;
+	rc = writer ? repo_writer_reuse_chunk(writer, digest, err) : 0;
+	known_settle(set, digest, rc == 0);
+	return rc;
+}

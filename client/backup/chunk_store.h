@@ -17,6 +17,7 @@ struct upload_stats {
 	atomic_uint_fast64_t bytes, chunks; /* as far as it is in the index */
 	atomic_uint_fast64_t new_bytes, new_chunks; /* had to be stored */
 	atomic_uint_fast64_t reused_bytes, reused_chunks; /* known before */
+	atomic_uint_fast64_t injected_bytes, injected_chunks; /* of those: never read nor hashed */
 	atomic_uint_fast64_t stored_bytes; /* encoded size of the new ones; 0 in a dry run */
 	atomic_uint_fast64_t duplicates; /* put, but the repository had them */
 	atomic_uint_fast64_t elapsed_ms; /* set at the end */
@@ -31,5 +32,10 @@ int chunk_store(struct repo_writer *writer, struct upload_worker *worker, const 
 int chunk_store_digested(struct repo_writer *writer, struct upload_worker *worker,
 			 const void *data, size_t size, struct upload_stats *stats,
 			 const struct digest *digest, struct err *err);
+
+/* A chunk that a previous index has is to be used again, unseen: mark it.  -ENOENT: it is not
+ * there any more, and counts as unknown from now on. */
+int chunk_store_reuse(struct repo_writer *writer, struct known_set *known,
+		      const struct digest *digest, struct err *err);
 
 #endif

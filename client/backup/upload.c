@@ -13,20 +13,25 @@ enum {
 	STOP_POLL_MS = 100, /* how soon a waiting writer sees the stop flag */
 	/* In the queue, with the writer, with the chunker and looked ahead to. */
 	PIECE_COUNT = UPLOAD_QUEUE_COUNT + 3,
+	INJECTED_MAX = 128, /* chunks with one piece */
 };
 
-/* Bytes that the writer handed over together, and the suggestions it made up to their end. */
+/* Bytes that the writer handed over together, the suggestions it made up to their end, and the
+ * chunks of older indexes that come behind them. */
 struct piece {
 	size_t size;
 	uint64_t *cuts;
 	size_t cut_count, cut_capacity;
+	struct upload_chunk *injected; /* room for INJECTED_MAX, or NULL */
+	size_t injected_count;
 };
 
 /* One chunk between the chunker and the index. */
 struct slot {
 	struct upload_job job;
 	struct upload *upload;
-	uint64_t begin; /* in the stream */
+	uint64_t begin; /* of its bytes, among those written */
+	size_t written_size; /* of those: 0 when it is injected */
 	size_t size;
 	struct digest digest; /* set by the worker */
 	bool stored; /* lock */
@@ -57,7 +62,8 @@ struct upload {
 	bool chunker_started; /* immutable once open */
 	bool suggestions;
 	struct chunker_suggest chunker; /* .plain alone without suggestions */
-	uint64_t chunk_begin;
+	uint64_t chunk_begin; /* among the bytes written */
+	uint64_t injected; /* bytes of chunks before it that were not */
 	size_t scanned, buffered; /* bytes of the current chunk */
 
 	pthread_mutex_t lock;
@@ -164,7 +170,7 @@ static void index_stored(struct upload *u)
 		if (rc < 0)
 			fail(u, rc, &err);
 		pthread_mutex_lock(&u->lock);
-		u->released = s->begin + s->size;
+		u->released = s->begin + s->written_size;
 		s->stored = false;
 		u->slot_begin = (u->slot_begin + 1) % u->slot_count;
 		u->slots_used--;
@@ -214,7 +220,7 @@ static int emit_chunk(struct upload *u, size_t size)
 	if (rc < 0)
 		return rc;
 	s->begin = u->chunk_begin;
-	s->size = size;
+	s->size = s->written_size = size;
 	u->chunk_begin += size;
 	u->buffered -= size;
 	u->scanned = 0;
@@ -222,29 +228,71 @@ static int emit_chunk(struct upload *u, size_t size)
 	return 0;
 }
 
-static size_t scan_rest(struct upload *u)
+static enum chunker_cut scan_rest(struct upload *u, const uint64_t *boundary, size_t *chunk_size)
 {
 	const uint8_t *data = ring_at(&u->ring, u->chunk_begin + u->scanned);
-	size_t size = u->buffered - u->scanned;
+	size_t size = u->buffered - u->scanned, cut;
 
-	return u->suggestions ? chunker_suggest_scan(&u->chunker, u->chunk_begin, u->scanned, data,
-						     size) :
-				chunker_scan(&u->chunker.plain, data, size);
+	if (u->suggestions)
+		return chunker_suggest_scan_forced(&u->chunker, u->chunk_begin + u->injected,
+						   u->scanned, data, size, boundary, chunk_size);
+	cut = chunker_scan(&u->chunker.plain, data, size);
+	*chunk_size = u->scanned + cut;
+	return cut ? CHUNKER_CUT_FOUND : CHUNKER_CUT_NONE;
+}
+
+/* It is in the repository: straight to the index, behind those that are yet to get there. */
+static int emit_injected(struct upload *u, const struct upload_chunk *c)
+{
+	struct slot *s = NULL;
+	int rc = wait_for_slot(u, &s);
+
+	if (rc < 0)
+		return rc;
+	atomic_fetch_add(&u->stats->reused_chunks, 1);
+	atomic_fetch_add(&u->stats->reused_bytes, c->size);
+	atomic_fetch_add(&u->stats->injected_chunks, 1);
+	atomic_fetch_add(&u->stats->injected_bytes, c->size);
+	u->injected += c->size;
+	pthread_mutex_lock(&u->lock);
+	s->begin = u->chunk_begin;
+	s->written_size = 0;
+	s->size = c->size;
+	s->digest = c->digest;
+	s->stored = true;
+	index_stored(u);
+	pthread_mutex_unlock(&u->lock);
+	return 0;
+}
+
+static int inject(struct upload *u, const struct piece *p)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < p->injected_count && rc == 0; i++)
+		rc = emit_injected(u, &p->injected[i]);
+	return rc;
 }
 
 static int scan_piece(struct upload *u, const struct piece *p)
 {
-	u->buffered += p->size;
-	while (u->scanned < u->buffered) {
-		size_t cut = scan_rest(u);
-		int rc = cut ? emit_chunk(u, u->scanned + cut) : 0;
+	const uint64_t end = u->chunk_begin + u->injected + u->buffered + p->size;
+	bool forced = p->injected_count > 0;
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-		if (!cut)
+	u->buffered += p->size;
+	while (rc == 0 && (u->scanned < u->buffered || forced)) {
+		size_t size = 0;
+		enum chunker_cut cut = scan_rest(u, forced ? &end : NULL, &size);
+
+		if (cut == CHUNKER_CUT_NONE)
 			u->scanned = u->buffered;
+		else if (size)
+			rc = emit_chunk(u, size);
+		if (cut == CHUNKER_CUT_FORCED)
+			forced = false;
 	}
-	return 0;
+	return rc == 0 ? inject(u, p) : rc;
 }
 
 static int take_suggestions(struct upload *u, const struct piece *p)
@@ -259,23 +307,31 @@ static int take_suggestions(struct upload *u, const struct piece *p)
 static void recycle(struct upload *u, struct piece *p)
 {
 	p->size = 0;
-	p->cut_count = 0;
+	p->cut_count = p->injected_count = 0;
 	queue_push(u->free_pieces, p, QUEUE_FOREVER);
 }
 
+static int scan_and_recycle(struct upload *u, struct piece *p)
+{
+	int rc = scan_piece(u, p);
+
+	if (rc == 0)
+		recycle(u, p);
+	return rc;
+}
+
 /* `*previous` is the piece before `p`, whose end may have been suggested with `p`: it is
- * scanned now and `p` waits in its place.  Without suggestions nothing has to wait. */
+ * scanned now and `p` waits in its place, unless it ends with a cut that is forced.  Without
+ * suggestions nothing has to wait. */
 static int take_piece(struct upload *u, struct piece *p, struct piece **previous)
 {
-	struct piece *due = u->suggestions ? *previous : p;
+	const bool waits = u->suggestions && !p->injected_count;
 	int rc = u->suggestions ? take_suggestions(u, p) : 0;
 
-	if (rc == 0 && due)
-		rc = scan_piece(u, due);
-	if (rc == 0 && due)
-		recycle(u, due);
-	*previous = u->suggestions ? p : NULL;
-	return rc;
+	if (rc == 0 && *previous)
+		rc = scan_and_recycle(u, *previous);
+	*previous = waits ? p : NULL;
+	return rc == 0 && !waits ? scan_and_recycle(u, p) : rc;
 }
 
 static int cut_stream(struct upload *u)
@@ -347,7 +403,8 @@ static int flush_piece(struct upload *u)
 {
 	int rc;
 
-	if (!u->piece || (u->piece->size == 0 && u->piece->cut_count == 0))
+	if (!u->piece ||
+	    (u->piece->size == 0 && u->piece->cut_count == 0 && u->piece->injected_count == 0))
 		return 0;
 	while ((rc = queue_push(u->pieces, u->piece, STOP_POLL_MS)) == -ETIMEDOUT) {
 		if (writer_should_stop(u))
@@ -448,6 +505,47 @@ void upload_suggest_cut(void *upload, uint64_t payload_offset)
 		p->cuts[p->cut_count++] = payload_offset;
 }
 
+int upload_reuse_chunk(struct upload *u, const struct digest *digest, struct err *err)
+{
+	return chunk_store_reuse(u->writer, upload_pool_known(u->pool), digest, err);
+}
+
+static int inject_piece(struct upload *u, const struct upload_chunk *chunks, size_t count)
+{
+	int rc = ensure_piece(u);
+	struct piece *p = u->piece;
+
+	if (rc != 0)
+		return rc;
+	if (!p->injected)
+		p->injected = calloc(INJECTED_MAX, sizeof(*p->injected));
+	if (!p->injected)
+		return -ENOMEM;
+	memcpy(p->injected, chunks, count * sizeof(*chunks));
+	p->injected_count = count;
+	return flush_piece(u);
+}
+
+int upload_inject(struct upload *u, const struct upload_chunk *chunks, size_t count,
+		  struct err *err)
+{
+	assert(!u->ended && u->suggestions);
+	if (writer_should_stop(u))
+		return writer_failure(u, err);
+	while (count > 0) {
+		size_t part = count < INJECTED_MAX ? count : INJECTED_MAX;
+		int rc = inject_piece(u, chunks, part);
+
+		if (rc == -ENOMEM)
+			return err_set(err, ENOMEM, "%s: out of memory", u->name);
+		if (rc != 0)
+			return writer_failure(u, err);
+		chunks += part;
+		count -= part;
+	}
+	return 0;
+}
+
 int upload_end(struct upload *u, struct err *err)
 {
 	if (flush_piece(u) < 0)
@@ -504,7 +602,7 @@ int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct 
 	if (rc < 0)
 		return rc;
 	assert(u->ended);
-	total = u->written;
+	total = u->written + u->injected;
 	if (u->index)
 		rc = repo_index_close(u->writer, steal(&u->index), &total, &sum, &why);
 	if (rc < 0) {
@@ -632,6 +730,12 @@ int upload_new(struct upload **out, struct upload_pool *pool,
 	return 0;
 }
 
+static void free_piece(struct piece *p)
+{
+	free(p->cuts);
+	free(p->injected);
+}
+
 void upload_free(struct upload *u)
 {
 	if (!u)
@@ -642,7 +746,7 @@ void upload_free(struct upload *u)
 	if (u->suggestions)
 		chunker_suggest_release(&u->chunker);
 	for (size_t i = 0; i < PIECE_COUNT; i++)
-		free(u->piece_store[i].cuts);
+		free_piece(&u->piece_store[i]);
 	ring_release(&u->ring);
 	upload_pool_unreserve(u->pool, u->ring_reserved);
 	queue_free(u->pieces);

@@ -15,8 +15,8 @@
  *          does not fit first ends the piece, one of 256 KiB or more is a piece of its own.
  *          A piece is scanned when the next one has come, so a suggestion for its very end is
  *          always known by then: the same stream is cut the same way whatever the timing.
- * Threads: upload_write(), upload_suggest_cut() and upload_end() from one thread at a time;
- *          the rest from any.  Locks: upload, then pool; neither is held over I/O.
+ * Threads: upload_write(), upload_suggest_cut(), upload_inject() and upload_end() from one
+ *          thread at a time; the rest from any.  Locks: upload, then pool; neither is held over I/O.
  * Errors:  the first failure of the stream's own threads is kept, named by the index, and is
  *          what every later call returns; -ECANCELED when the stream was given up.
  */
@@ -58,6 +58,20 @@ int upload_know_index(struct upload *u, const struct didx *previous, struct err 
  * the write returns that failure. */
 int upload_write(void *upload, const void *data, size_t size, struct err *err);
 void upload_suggest_cut(void *upload, uint64_t payload_offset);
+
+/* A chunk of a previous index that is used again, unseen. */
+struct upload_chunk {
+	struct digest digest;
+	size_t size; /* plain */
+};
+
+/* Whether it can be: then it is marked as in use.  -ENOENT: it is gone. */
+int upload_reuse_chunk(struct upload *u, const struct digest *digest, struct err *err);
+
+/* Such chunks go into the stream here, behind what was written; `suggestions` only.  What is
+ * written next begins a chunk. */
+int upload_inject(struct upload *u, const struct upload_chunk *chunks, size_t count,
+		  struct err *err);
 
 /* No more data.  Does not wait. */
 int upload_end(struct upload *u, struct err *err);

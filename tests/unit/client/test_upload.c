@@ -403,6 +403,153 @@ static void a_dry_run_counts_and_stores_nothing(void **state)
 	assert_int_equal(stats.stored_bytes, 0);
 }
 
+/* --- chunks put in unseen --- */
+
+static struct upload *new_payload(struct upload_pool *pool, struct fake *w,
+				  struct upload_stats *stats)
+{
+	const struct upload_params params = { .writer = w ? &w->base : NULL,
+					      .index_name = "a.ppxar.didx",
+					      .chunk_size_avg = AVG,
+					      .suggestions = true,
+					      .stats = stats };
+	struct upload *u = NULL;
+
+	assert_int_equal(upload_new(&u, pool, &params, NULL), 0);
+	return u;
+}
+
+static struct upload_chunk old_chunk(unsigned number)
+{
+	return (struct upload_chunk){ .digest = { .bytes = { 0xff, (uint8_t)number,
+							     (uint8_t)(number >> 8) } },
+				      .size = 1 + number * 977 % 300000 };
+}
+
+/* Every entry up to the next injected chunk is what was written there. */
+static void check_raw(const uint8_t *data, size_t *at, size_t end, size_t *entry)
+{
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+	struct digest digest;
+
+	while (*at < end) {
+		const struct entry *e = &last_closed.entries[(*entry)++];
+
+		assert_true(*entry <= last_closed.count && e->size <= end - *at);
+		digest_ctx_of(ctx, data + *at, e->size, &digest);
+		assert_memory_equal(&e->digest, &digest, sizeof(digest));
+		*at += e->size;
+	}
+}
+
+/* Writes of any size, suggestions, and injections of 0 to 300 chunks, anywhere. */
+static void injected_chunks_lie_where_they_were_put(void **state)
+{
+	const size_t size = 6 << 20;
+	AUTO(free) uint8_t *data = noise(size, 4);
+
+	(void)state;
+	for (unsigned seed = 1; seed < 12; seed++) {
+		AUTO(fake) struct fake w;
+		AUTO(upload_pool) struct upload_pool *pool = new_pool(1 + seed % 3);
+		struct upload_stats stats = { 0 };
+		struct err err = ERR_INIT;
+		static size_t places[4000];
+		unsigned chunks = 0, random = seed;
+		uint64_t injected = 0, total;
+		struct digest csum;
+		size_t at = 0, entry = 0;
+
+		fake_init(&w);
+		AUTO(upload) struct upload *u = new_payload(pool, &w, &stats);
+
+		while (at < size) {
+			size_t step = (random = random * 1103515245 + 12345) >> 8;
+
+			step %= random >> 4 & 1 ? 400000 : 9000;
+			step = step < size - at ? step : size - at;
+			upload_suggest_cut(u, at + injected);
+			assert_int_equal(upload_write(u, data + at, step, &err), 0);
+			at += step;
+			if (random >> 5 & 3)
+				continue;
+			for (unsigned n = random >> 8 & 1 ? 1 : random >> 9 & 255; n && chunks < 4000;
+			     n--) {
+				struct upload_chunk c = old_chunk(chunks);
+
+				assert_int_equal(upload_reuse_chunk(u, &c.digest, &err), 0);
+				assert_int_equal(upload_inject(u, &c, 1, &err), 0);
+				injected += c.size;
+				places[chunks++] = at;
+			}
+		}
+		assert_int_equal(upload_end(u, &err), 0);
+		assert_int_equal(upload_finish(u, &total, &csum, &err), 0);
+		assert_int_equal(total, size + injected);
+		assert_int_equal(stats.bytes, size + injected);
+		assert_int_equal(stats.injected_bytes, injected);
+		assert_int_equal(stats.injected_chunks, chunks);
+		assert_int_equal(stats.new_bytes, size);
+		at = 0;
+		for (unsigned i = 0; i < chunks; i++) {
+			struct upload_chunk c = old_chunk(i);
+
+			check_raw(data, &at, places[i], &entry);
+			assert_true(entry < last_closed.count);
+			assert_int_equal(last_closed.entries[entry].size, c.size);
+			assert_memory_equal(&last_closed.entries[entry++].digest, &c.digest,
+					    sizeof(c.digest));
+		}
+		check_raw(data, &at, size, &entry);
+		assert_int_equal(entry, last_closed.count);
+	}
+}
+
+static void many_chunks_are_injected_at_once(void **state)
+{
+	static struct upload_chunk chunks[1000];
+	AUTO(fake) struct fake w;
+	AUTO(upload_pool) struct upload_pool *pool = new_pool(2);
+	struct upload_stats stats = { 0 };
+	struct err err = ERR_INIT;
+	struct digest csum;
+	uint64_t total;
+
+	(void)state;
+	fake_init(&w);
+	AUTO(upload) struct upload *u = new_payload(pool, &w, &stats);
+
+	for (unsigned i = 0; i < 1000; i++) {
+		chunks[i] = old_chunk(i);
+		assert_int_equal(upload_reuse_chunk(u, &chunks[i].digest, &err), 0);
+	}
+	assert_int_equal(upload_inject(u, chunks, 1000, &err), 0);
+	assert_int_equal(upload_end(u, &err), 0);
+	assert_int_equal(upload_finish(u, &total, &csum, &err), 0);
+	assert_int_equal(last_closed.count, 1000);
+	assert_int_equal(total, stats.injected_bytes);
+}
+
+static void refuses_to_reuse_a_chunk_that_is_gone(void **state)
+{
+	AUTO(fake) struct fake w;
+	AUTO(upload_pool) struct upload_pool *pool = new_pool(1);
+	struct upload_stats stats = { 0 };
+	struct upload_chunk c = old_chunk(1);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	fake_init(&w);
+	w.nothing_there = true;
+	AUTO(upload) struct upload *u = new_payload(pool, &w, &stats);
+
+	assert_int_equal(upload_reuse_chunk(u, &c.digest, &err), -ENOENT);
+	w.nothing_there = false;
+	assert_int_equal(upload_reuse_chunk(u, &c.digest, &err), 0);
+	assert_int_equal(upload_reuse_chunk(u, &c.digest, &err), 0);
+	assert_int_equal(w.reused_count, 1);
+}
+
 /* --- failures --- */
 
 static void check_failure(struct fake *w, int expected, const char *text)
@@ -818,6 +965,9 @@ int main(void)
 		cmocka_unit_test(known_chunks_are_touched_and_not_stored),
 		cmocka_unit_test(known_chunks_that_are_gone_are_stored),
 		cmocka_unit_test(a_dry_run_counts_and_stores_nothing),
+		cmocka_unit_test(injected_chunks_lie_where_they_were_put),
+		cmocka_unit_test(many_chunks_are_injected_at_once),
+		cmocka_unit_test(refuses_to_reuse_a_chunk_that_is_gone),
 		cmocka_unit_test(a_failed_put_ends_the_stream_with_its_message),
 		cmocka_unit_test(a_failed_index_ends_the_stream_with_its_message),
 		cmocka_unit_test(an_index_that_cannot_be_opened_is_reported_at_once),
