@@ -23,9 +23,10 @@ struct stream {
 
 	/* Over an index: */
 	struct repo_reader *reader;
-	struct repo_file index_file; /* what `didx` borrows */
+	struct repo_file index_file; /* what `didx` or `fidx` borrows */
 	const struct crypt_key *key; /* of encrypted chunks; NULL: they are plain */
 	struct didx didx;
+	struct fidx fidx; /* count 0: the index is a dynamic one */
 
 	struct file_state file;
 }; /* fixed once open */
@@ -43,6 +44,11 @@ static struct stream *stream_of_read_at(struct read_at *read_at)
 static bool is_file(const struct stream *s)
 {
 	return s->file.fd >= 0;
+}
+
+static bool is_fixed(const struct stream *s)
+{
+	return s->fidx.count > 0;
 }
 
 /* --- which chunk is where --- */
@@ -87,7 +93,10 @@ static void chunk_at(const struct stream *s, uint64_t index, struct place *place
 		return;
 	}
 	place->index = index;
-	didx_chunk(&s->didx, (size_t)index, &place->begin, &place->end, key);
+	if (is_fixed(s))
+		fidx_chunk(&s->fidx, (size_t)index, &place->begin, &place->end, key);
+	else
+		didx_chunk(&s->didx, (size_t)index, &place->begin, &place->end, key);
 }
 
 /* The index of the chunk that holds `offset`, which lies inside the stream. */
@@ -97,7 +106,10 @@ static uint64_t chunk_index_of(const struct stream *s, uint64_t offset)
 
 	if (is_file(s))
 		return offset / STREAM_FILE_PIECE_SIZE;
-	didx_find(&s->didx, offset, &index);
+	if (is_fixed(s))
+		fidx_find(&s->fidx, offset, &index);
+	else
+		didx_find(&s->didx, offset, &index);
 	return index;
 }
 
@@ -152,7 +164,7 @@ static int check_kind(const struct wbuf *encoded, bool is_encrypted, struct err 
 	return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
 }
 
-static int load_didx(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
+static int load_indexed(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
 		     struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
@@ -235,21 +247,52 @@ static struct stream *stream_new(struct fetch *fetch, uint64_t size, enum chunk_
 	return s->name ? steal(&s) : NULL;
 }
 
+/* A stream over an index, that is yet to be told of it. */
+static struct stream *stream_new_indexed(struct fetch *fetch, struct repo_reader *reader,
+					 struct repo_file *index_file, uint64_t size,
+					 const struct crypt_key *key, enum chunk_class class_,
+					 const char *archive_name, struct err *err)
+{
+	struct stream *s = stream_new(fetch, size, class_, archive_name);
+
+	if (!s) {
+		err_set(err, ENOMEM, "%s: out of memory", archive_name);
+		return NULL;
+	}
+	s->source.load = load_indexed;
+	s->reader = reader;
+	s->key = key;
+	s->index_file = *index_file;
+	*index_file = (struct repo_file){ 0 };
+	return s;
+}
+
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
 		    struct repo_file *index_file, const struct didx *ix,
 		    const struct crypt_key *key, enum chunk_class class_,
 		    const char *archive_name, struct err *err)
 {
-	struct stream *s = stream_new(fetch, ix->size, class_, archive_name);
+	struct stream *s = stream_new_indexed(fetch, reader, index_file, ix->size, key, class_,
+					      archive_name, err);
 
 	if (!s)
-		return err_set(err, ENOMEM, "%s: out of memory", archive_name);
-	s->source.load = load_didx;
-	s->reader = reader;
-	s->key = key;
-	s->index_file = *index_file;
-	*index_file = (struct repo_file){ 0 };
+		return -ENOMEM;
 	s->didx = *ix;
+	*out = s;
+	return 0;
+}
+
+int stream_new_fidx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
+		    struct repo_file *index_file, const struct fidx *ix,
+		    const struct crypt_key *key, enum chunk_class class_,
+		    const char *archive_name, struct err *err)
+{
+	struct stream *s = stream_new_indexed(fetch, reader, index_file, ix->size, key, class_,
+					      archive_name, err);
+
+	if (!s)
+		return -ENOMEM;
+	s->fidx = *ix;
 	*out = s;
 	return 0;
 }

@@ -20,6 +20,7 @@
 
 #include "archive/crypt.h"
 #include "archive/didx.h"
+#include "archive/fidx.h"
 #include "archive/read_at.h"
 #include "client/read/fetch.h"
 #include "client/repo/repo.h"
@@ -36,6 +37,12 @@ struct stream;
  * messages, copied. */
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
 		    struct repo_file *index_file, const struct didx *ix,
+		    const struct crypt_key *key, enum chunk_class class_,
+		    const char *archive_name, struct err *err);
+
+/* Over a fixed index: an image.  The rest as above. */
+int stream_new_fidx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
+		    struct repo_file *index_file, const struct fidx *ix,
 		    const struct crypt_key *key, enum chunk_class class_,
 		    const char *archive_name, struct err *err);
 
