@@ -19,7 +19,8 @@ struct archive {
 	/* Of a snapshot: */
 	struct repo_reader *reader;
 	const struct crypt_key *key;
-	struct manifest *manifest;
+	const struct manifest *manifest;
+	struct manifest *own_manifest; /* NULL: reader and manifest are lent */
 	char payload_name[ARCHIVE_NAME_SIZE_MAX + 1]; /* "": single stream */
 
 	char *payload_path; /* of plain files; NULL: single stream */
@@ -178,8 +179,9 @@ void archive_free(struct archive *a)
 	fetch_drain(a->fetch, &a->payload_source);
 	stream_free(atomic_load_explicit(&a->payload, memory_order_acquire));
 	stream_free(a->meta);
-	repo_reader_free(a->reader);
-	manifest_free(a->manifest);
+	if (a->own_manifest)
+		repo_reader_free(a->reader);
+	manifest_free(a->own_manifest);
 	pthread_mutex_destroy(&a->tree_lock);
 	free(a->payload_path);
 	free(a->display_name);
@@ -207,36 +209,44 @@ static int read_manifest(struct repo_reader *reader, const struct crypt_key *key
 	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;
 }
 
-int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
-		 const struct crypt_key *key, const char *typed, struct err *err)
+int archive_open_in(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		    const struct manifest *manifest, const struct crypt_key *key,
+		    const char *typed, struct err *err)
 {
-	AUTO(manifest) struct manifest *manifest = NULL;
 	AUTO(archive) struct archive *a = NULL;
 	char display_name[ARCHIVE_NAME_SIZE_MAX + 1];
 	struct archive_name names;
-	int rc = read_manifest(reader, key, &manifest, err);
+	int rc = archive_name_find(manifest, typed, &names, err);
 
-	if (rc == 0)
-		rc = archive_name_find(manifest, typed, &names, err);
 	if (rc < 0)
 		return rc;
 	archive_name_display(names.meta, display_name);
 	a = archive_new(fetch, display_name);
 	if (!a)
 		return err_set(err, ENOMEM, "%s: out of memory", typed);
-	a->manifest = steal(&manifest);
+	a->reader = reader;
+	a->manifest = manifest;
 	a->key = key;
 	memcpy(a->payload_name, names.payload, sizeof(a->payload_name));
 
 	/* A single stream is mostly content. */
-	a->reader = reader;
 	rc = open_index(a, names.meta, is_split(a) ? CHUNK_META : CHUNK_PAYLOAD, &a->meta, err);
-	if (rc < 0) {
-		a->reader = NULL; /* still the caller's */
-		return rc;
-	}
-	*out = steal(&a);
-	return 0;
+	if (rc == 0)
+		*out = steal(&a);
+	return rc;
+}
+
+int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		 const struct crypt_key *key, const char *typed, struct err *err)
+{
+	AUTO(manifest) struct manifest *manifest = NULL;
+	int rc = read_manifest(reader, key, &manifest, err);
+
+	if (rc == 0)
+		rc = archive_open_in(out, fetch, reader, manifest, key, typed, err);
+	if (rc == 0)
+		(*out)->own_manifest = steal(&manifest);
+	return rc;
 }
 
 /* "X.ppxar" for "X.mpxar"; NULL in *out for a single stream. */

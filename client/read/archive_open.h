@@ -25,6 +25,12 @@ struct archive;
 int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
 		 const struct crypt_key *key, const char *typed, struct err *err);
 
+/* The same in a session that goes on after it: reader and manifest, whose key and signature
+ * have been checked, are lent and must outlive the archive. */
+int archive_open_in(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
+		    const struct manifest *manifest, const struct crypt_key *key,
+		    const char *typed, struct err *err);
+
 /* A plain "X.pxar", or "X.mpxar" with "X.ppxar" beside it (or "X.pxar.meta" with
  * "X.pxar.pld"), which is looked for when content is read. */
 int archive_open_file(struct archive **out, struct fetch *fetch, const char *path,
