@@ -28,7 +28,7 @@ def statistics(mount):
     """Ask for the line of numbers in the log."""
     before = mount.log().count("statistics:")
     mount.process.send_signal(signal.SIGUSR1)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while mount.log().count("statistics:") == before:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -36,7 +36,7 @@ def statistics(mount):
     return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
