@@ -20,11 +20,18 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 enum {
 	BUCKET_COUNT = 256,
 	/* An idle thread keeps a buffer of this size, not the largest it ever needed. */
 	IDLE_BUFFER_SIZE_MAX = 256 << 10,
+	IDLE_BUFFER_SECONDS = 1,
+	/* Loads at a time: any number that the threads can take while their chunks are no more
+	 * than this part of the cache, for what they read them into is not counted there... */
+	RUNNING_SHARE = 8,
+	/* ...but so many always, so that one that hangs does not stop the others. */
+	RUNNING_COUNT_MIN = 4,
 };
 
 enum lane_id { LANE_META, LANE_PAYLOAD, LANE_HINT, LANE_COUNT };
@@ -54,6 +61,7 @@ struct fetch {
 	struct lane lanes[LANE_COUNT];
 	struct fetch_load *loads[BUCKET_COUNT];
 	size_t queued, running;
+	size_t running_bytes; /* of the chunks being loaded */
 	unsigned thread_count, idle_count;
 	pthread_t threads[FETCH_THREAD_COUNT_MAX];
 	struct fetch_stats stats;
@@ -280,6 +288,9 @@ static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *
 
 	pthread_mutex_lock(&f->lock);
 	f->running--;
+	f->running_bytes -= load->want.size;
+	if (f->queued > 0)
+		pthread_cond_signal(&f->work); /* it may have waited for this */
 	if (rc < 0)
 		f->stats.errors++;
 	waits = take_waits(f, load, rc == 0 || f->stopping);
@@ -325,18 +336,26 @@ static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_
 	load_finish(f, load, chunk, rc, &err);
 }
 
-/* The most urgent load, now running; NULL: none.  Under f->lock. */
+static bool may_run(const struct fetch *f, const struct fetch_load *load)
+{
+	return f->running < RUNNING_COUNT_MIN ||
+	       f->running_bytes + load->want.size <=
+		       chunk_cache_bytes_max(f->cache) / RUNNING_SHARE;
+}
+
+/* The most urgent load, now running; NULL: none, or not now.  Under f->lock. */
 static struct fetch_load *next_load(struct fetch *f)
 {
 	struct fetch_load *load = NULL;
 
 	for (int i = 0; i < LANE_COUNT && !load; i++)
 		load = f->lanes[i].first;
-	if (!load)
+	if (!load || !may_run(f, load))
 		return NULL;
 	lane_remove(f, load);
 	load->running = true;
 	f->running++;
+	f->running_bytes += load->want.size;
 	if (!load->first)
 		f->stats.hints++;
 	if (load->want.size > 0 && load->want.class_ == CHUNK_META)
@@ -346,19 +365,29 @@ static struct fetch_load *next_load(struct fetch *f)
 	return load;
 }
 
-/* Wait for work.  The buffer shrinks first, out of the lock; then look again. */
+/* Wait for work.  A large buffer is kept for a moment, as its pages cost more than what is read
+ * into them; then it goes, out of the lock, and the caller looks again. */
 static void worker_idle(struct fetch *f, struct fetch_worker *worker)
 {
-	if (worker->encoded.capacity > IDLE_BUFFER_SIZE_MAX) {
-		pthread_mutex_unlock(&f->lock);
-		wbuf_release(&worker->encoded);
-		wbuf_init(&worker->encoded, BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX));
-		pthread_mutex_lock(&f->lock);
-		return;
-	}
+	bool large = worker->encoded.capacity > IDLE_BUFFER_SIZE_MAX;
+	struct timespec until;
+	int rc = 0;
+
 	f->idle_count++;
-	pthread_cond_wait(&f->work, &f->lock);
+	if (large) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += IDLE_BUFFER_SECONDS;
+		rc = pthread_cond_timedwait(&f->work, &f->lock, &until);
+	} else {
+		pthread_cond_wait(&f->work, &f->lock);
+	}
 	f->idle_count--;
+	if (rc != ETIMEDOUT)
+		return;
+	pthread_mutex_unlock(&f->lock);
+	wbuf_release(&worker->encoded);
+	wbuf_init(&worker->encoded, BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX));
+	pthread_mutex_lock(&f->lock);
 }
 
 static void *worker_main(void *arg)
@@ -411,6 +440,16 @@ static bool wake_worker(struct fetch *f)
 
 /* --- the interface --- */
 
+static void init_monotonic(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
@@ -424,7 +463,7 @@ struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 	if (f->thread_count_max > FETCH_THREAD_COUNT_MAX)
 		f->thread_count_max = FETCH_THREAD_COUNT_MAX;
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->work, NULL);
+	init_monotonic(&f->work);
 	pthread_cond_init(&f->drained, NULL);
 	return f;
 }

@@ -380,6 +380,51 @@ static void hints_have_a_limit(void **state)
 	chunk_unref(a.chunk);
 }
 
+/* What loads read into is not counted by the cache. */
+static void few_loads_run_at_a_time_for_a_small_cache(void **state)
+{
+	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(8 * CHUNK_SIZE * 6);
+	AUTO(fetch) struct fetch *fetch = fetch_new(cache, 16);
+	struct fetch_stats stats;
+	struct asker a[16];
+	struct fake fake;
+
+	(void)state;
+	fake_init(&fake);
+	gate_close(&fake);
+	for (unsigned n = 0; n < 16; n++)
+		ask(fetch, &fake, n, CHUNK_PAYLOAD, &a[n]);
+	wait_at_gate(&fake, 6);
+	fetch_stats(fetch, &stats);
+	assert_int_equal(stats.running, 6);
+	assert_int_equal(stats.queued, 10);
+	gate_open(&fake);
+	for (unsigned n = 0; n < 16; n++) {
+		assert_int_equal(await(&a[n]), 0);
+		chunk_unref(a[n].chunk);
+	}
+}
+
+static void some_loads_run_at_a_time_however_small_the_cache(void **state)
+{
+	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(1);
+	AUTO(fetch) struct fetch *fetch = fetch_new(cache, 16);
+	struct asker a[16];
+	struct fake fake;
+
+	(void)state;
+	fake_init(&fake);
+	gate_close(&fake);
+	for (unsigned n = 0; n < 16; n++)
+		ask(fetch, &fake, n, CHUNK_PAYLOAD, &a[n]);
+	wait_at_gate(&fake, 4);
+	gate_open(&fake);
+	for (unsigned n = 0; n < 16; n++) {
+		assert_int_equal(await(&a[n]), 0);
+		chunk_unref(a[n].chunk);
+	}
+}
+
 static void an_error_reaches_all_who_wait(void **state)
 {
 	AUTO(bench) struct bench b;
@@ -710,6 +755,8 @@ int main(void)
 		cmocka_unit_test(metadata_goes_first_and_hints_last),
 		cmocka_unit_test(who_waits_for_a_hint_makes_it_urgent),
 		cmocka_unit_test(hints_have_a_limit),
+		cmocka_unit_test(few_loads_run_at_a_time_for_a_small_cache),
+		cmocka_unit_test(some_loads_run_at_a_time_however_small_the_cache),
 		cmocka_unit_test(an_error_reaches_all_who_wait),
 		cmocka_unit_test(an_error_is_not_remembered),
 		cmocka_unit_test(another_source_gets_a_try_of_its_own),
