@@ -15,6 +15,7 @@ struct archive {
 	struct fetch *fetch;
 	struct stream *meta;
 	char *display_name;
+	uint64_t readahead_bytes; /* of the payload, once it is open */
 
 	/* Of a snapshot: */
 	struct repo_reader *reader;
@@ -122,9 +123,11 @@ static int payload_load(struct fetch_source *source, struct fetch_worker *worker
 		rc = open_file(a->fetch, a->payload_path, CHUNK_PAYLOAD, &payload, err);
 	else
 		rc = open_index(a, a->payload_name, CHUNK_PAYLOAD, &payload, err);
-	if (rc == 0)
-		atomic_store_explicit(&a->payload, payload, memory_order_release);
-	return rc;
+	if (rc < 0)
+		return rc;
+	stream_set_readahead(payload, a->readahead_bytes);
+	atomic_store_explicit(&a->payload, payload, memory_order_release);
+	return 0;
 }
 
 /* A payload that is not there is no "no such file" of the archive's. */
@@ -247,6 +250,12 @@ int archive_open(struct archive **out, struct fetch *fetch, struct repo_reader *
 	if (rc == 0)
 		(*out)->own_manifest = steal(&manifest);
 	return rc;
+}
+
+void archive_set_readahead(struct archive *a, uint64_t bytes)
+{
+	a->readahead_bytes = bytes;
+	stream_set_readahead(a->meta, bytes);
 }
 
 /* "X.ppxar" for "X.mpxar"; NULL in *out for a single stream. */

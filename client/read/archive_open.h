@@ -36,6 +36,10 @@ int archive_open_in(struct archive **out, struct fetch *fetch, struct repo_reade
 int archive_open_file(struct archive **out, struct fetch *fetch, const char *path,
 		      struct err *err);
 
+/* Let its streams ask ahead of who reads in order, as stream_set_readahead() says.  Before the
+ * archive is read. */
+void archive_set_readahead(struct archive *a, uint64_t bytes);
+
 /* Waits for loads in progress; abort the reader session first when they may hang. */
 void archive_free(struct archive *a);
 DEFINE_AUTO_PTR(archive)

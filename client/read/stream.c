@@ -2,11 +2,16 @@
 #include "client/read/stream.h"
 
 #include "archive/base/le.h"
+#include "client/read/readahead.h"
 
 #include <assert.h>
 #include <sys/stat.h>
+#include <time.h>
 
-enum { HINT_SHARE = 8 }; /* hints of one request take at most this part of the cache */
+enum {
+	HINT_SHARE = 8, /* hints of one request take at most this part of the cache */
+	READAHEAD_SHARE = 4, /* read-ahead: what the cache keeps of payload in any case */
+};
 
 /* What a plain file was when it was opened. */
 struct file_state {
@@ -29,7 +34,9 @@ struct stream {
 	struct fidx fidx; /* count 0: the index is a dynamic one */
 
 	struct file_state file;
-}; /* fixed once open */
+
+	struct readahead readahead; /* has its lock */
+}; /* the rest is fixed once open */
 
 static struct stream *stream_of_source(struct fetch_source *source)
 {
@@ -164,11 +171,28 @@ static int check_kind(const struct wbuf *encoded, bool is_encrypted, struct err 
 	return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void learn_costs(struct stream *s, uint64_t begin_us, uint64_t got_us)
+{
+	struct readahead_costs costs = { .wait_us = got_us - begin_us,
+					 .work_us = now_us() - got_us };
+
+	readahead_learn(&s->readahead, &costs);
+}
+
 static int load_indexed(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
 		     struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
 	struct wbuf *encoded = &worker->encoded;
+	uint64_t begin_us = now_us(), got_us;
 	int rc;
 
 	(void)index;
@@ -178,9 +202,13 @@ static int load_indexed(struct fetch_source *source, struct fetch_worker *worker
 		rc = check_kind(encoded, s->key != NULL, err);
 	if (rc < 0)
 		return rc;
+	got_us = now_us();
 	blob_codec_set_key(worker->codec, s->key);
-	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
-				 chunk->data, chunk->size, err);
+	rc = blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
+			       chunk->data, chunk->size, err);
+	if (rc == 0)
+		learn_costs(s, begin_us, got_us);
+	return rc;
 }
 
 static int read_fully(int fd, uint8_t *to, size_t size, uint64_t offset, struct err *err)
@@ -219,11 +247,15 @@ static int load_file(struct fetch_source *source, struct fetch_worker *worker, u
 		     struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
+	uint64_t begin_us = now_us();
 	int rc = read_fully(s->file.fd, chunk->data, chunk->size, index * STREAM_FILE_PIECE_SIZE,
 			    err);
 
 	(void)worker;
-	return rc < 0 ? rc : check_unchanged(&s->file, err);
+	if (rc < 0)
+		return rc;
+	learn_costs(s, begin_us, now_us());
+	return check_unchanged(&s->file, err);
 }
 
 /* --- open and close --- */
@@ -245,6 +277,24 @@ static struct stream *stream_new(struct fetch *fetch, uint64_t size, enum chunk_
 	s->blocking.size = size;
 	s->name = strdup(name);
 	return s->name ? steal(&s) : NULL;
+}
+
+/* Once it is known what its chunks are. */
+static void init_readahead(struct stream *s, uint64_t chunk_size)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct readahead_params params = { .stream_size = s->blocking.size,
+					   .chunk_size = chunk_size > 0 ? chunk_size : 1,
+					   .cpu_count = cpus > 0 ? (unsigned)cpus : 1 };
+
+	readahead_init(&s->readahead, &params);
+}
+
+void stream_set_readahead(struct stream *s, uint64_t bytes)
+{
+	uint64_t most = chunk_cache_bytes_max(fetch_cache(s->fetch)) / READAHEAD_SHARE;
+
+	s->readahead.params.bytes_max = bytes < most ? bytes : most;
 }
 
 /* A stream over an index, that is yet to be told of it. */
@@ -278,6 +328,7 @@ int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader
 	if (!s)
 		return -ENOMEM;
 	s->didx = *ix;
+	init_readahead(s, ix->size / ix->count);
 	*out = s;
 	return 0;
 }
@@ -293,6 +344,7 @@ int stream_new_fidx(struct stream **out, struct fetch *fetch, struct repo_reader
 	if (!s)
 		return -ENOMEM;
 	s->fidx = *ix;
+	init_readahead(s, ix->chunk_size);
 	*out = s;
 	return 0;
 }
@@ -312,6 +364,7 @@ int stream_new_file(struct stream **out, struct fetch *fetch, int fd, enum chunk
 		return err_set(err, ENOMEM, "%s: out of memory", file_name);
 	s->source.load = load_file;
 	s->file = (struct file_state){ .st = st, .fd = fd };
+	init_readahead(s, STREAM_FILE_PIECE_SIZE);
 	*out = s;
 	return 0;
 }
@@ -324,6 +377,7 @@ void stream_free(struct stream *s)
 	repo_file_release(&s->index_file);
 	if (is_file(s))
 		close(s->file.fd);
+	readahead_release(&s->readahead);
 	free(s->name);
 	free(s);
 }
@@ -339,6 +393,15 @@ struct fetch *stream_fetch(const struct stream *s)
 }
 
 /* --- reading --- */
+
+/* Somebody reads there; what will be next? */
+static void look_ahead(struct stream *s, uint64_t offset, size_t size)
+{
+	struct readahead_range ask;
+
+	if (readahead_note(&s->readahead, offset, offset + size, &ask))
+		stream_hint(s, ask.begin, ask.end);
+}
 
 /* The part of a chunk that a read touches. */
 static size_t part_size(const struct place *place, uint64_t offset, size_t size)
@@ -381,6 +444,7 @@ static int blocking_read(struct read_at *self, void *buf, size_t size, uint64_t 
 	struct stream *s = stream_of_read_at(self);
 	uint8_t *to = buf;
 
+	look_ahead(s, offset, size);
 	while (size > 0) {
 		struct fetch_want want;
 		struct chunk *chunk;
@@ -540,6 +604,13 @@ static int view_part(struct stream_view *v, uint64_t offset, uint64_t end, uint8
 	return 0;
 }
 
+/* Metadata is read here and there by many at once: no order to go by. */
+static void view_look_ahead(struct stream_view *v, uint64_t offset, size_t size)
+{
+	if (v->stream->class_ == CHUNK_PAYLOAD)
+		look_ahead(v->stream, offset, size);
+}
+
 static int view_read(struct read_at *self, void *buf, size_t size, uint64_t offset,
 		     struct err *err)
 {
@@ -547,6 +618,7 @@ static int view_read(struct read_at *self, void *buf, size_t size, uint64_t offs
 	uint64_t end = offset + size;
 	uint8_t *to = buf, *data;
 
+	view_look_ahead(v, offset, size);
 	for (size_t n; offset < end; offset += n, to += n) {
 		int rc = view_part(v, offset, end, &data, &n, err);
 
@@ -566,6 +638,7 @@ int stream_view_map(struct stream_view *v, uint64_t offset, size_t size, struct 
 	if (offset > v->base.size || size > v->base.size - offset)
 		return err_set(err, EBADMSG, "%s: read past the end", v->stream->name);
 	end = offset + size;
+	view_look_ahead(v, offset, size);
 	for (size_t n; offset < end; offset += n, count++) {
 		uint8_t *data;
 		int rc = view_part(v, offset, end, &data, &n, err);

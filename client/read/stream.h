@@ -58,6 +58,11 @@ DEFINE_AUTO_PTR(stream)
 uint64_t stream_size(const struct stream *s);
 struct fetch *stream_fetch(const struct stream *s);
 
+/* Ask ahead of who reads in order, at most `bytes` and what the cache keeps (readahead.h);
+ * 0, the default: never.  Of metadata, only ahead of who reads the blocking way.  Before the
+ * stream is read. */
+void stream_set_readahead(struct stream *s, uint64_t bytes);
+
 /* The blocking way; lives as long as the stream, any number of threads. */
 struct read_at *stream_read_at(struct stream *s);
 

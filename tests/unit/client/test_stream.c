@@ -216,6 +216,58 @@ static void a_hint_brings_chunks_without_asking(void **state)
 	repo_memory_await(b.repo, &any_chunk, 5);
 }
 
+static uint64_t hints_of(struct bench *b)
+{
+	struct fetch_stats stats;
+
+	fetch_stats(b->fetch, &stats);
+	return stats.hints;
+}
+
+static void read_in_order(struct bench *b)
+{
+	uint8_t buf[100];
+
+	for (uint64_t offset = 0; offset < SIZE; offset += sizeof(buf)) {
+		assert_int_equal(read_at_exact(stream_read_at(b->stream), buf, sizeof(buf), offset,
+					       NULL), 0);
+		assert_true(is_right(buf, sizeof(buf), offset));
+	}
+	assert_int_equal(repo_memory_count(b->repo, &any_chunk), COUNT);
+}
+
+static void who_reads_in_order_is_read_ahead_of(void **state)
+{
+	AUTO(bench) struct bench b;
+
+	(void)state;
+	bench_init(&b, 1 << 20);
+	stream_set_readahead(b.stream, 1 << 20);
+	read_in_order(&b);
+	assert_true(hints_of(&b) > 0);
+}
+
+static void without_read_ahead_nobody_is_read_ahead_of(void **state)
+{
+	AUTO(bench) struct bench b;
+
+	(void)state;
+	bench_init(&b, 1 << 20);
+	read_in_order(&b);
+	assert_int_equal(hints_of(&b), 0);
+}
+
+static void a_cache_of_two_chunks_gets_no_read_ahead(void **state)
+{
+	AUTO(bench) struct bench b;
+
+	(void)state;
+	bench_init(&b, 2 * CHUNK);
+	stream_set_readahead(b.stream, 1 << 20);
+	read_in_order(&b);
+	assert_int_equal(hints_of(&b), 0);
+}
+
 /* --- damage --- */
 
 static void expect_failure(struct bench *b, int rc, const char *what)
@@ -652,6 +704,9 @@ int main(void)
 		cmocka_unit_test(fetches_only_what_is_read),
 		cmocka_unit_test(two_streams_share_chunks_by_digest),
 		cmocka_unit_test(a_hint_brings_chunks_without_asking),
+		cmocka_unit_test(who_reads_in_order_is_read_ahead_of),
+		cmocka_unit_test(without_read_ahead_nobody_is_read_ahead_of),
+		cmocka_unit_test(a_cache_of_two_chunks_gets_no_read_ahead),
 		cmocka_unit_test(names_archive_place_and_digest_of_a_damaged_chunk),
 		cmocka_unit_test(damage_elsewhere_does_not_matter),
 		cmocka_unit_test(refuses_a_chunk_cut_at_every_byte),
