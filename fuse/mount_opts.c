@@ -11,7 +11,8 @@ enum word_kind {
 	WORD_IGNORED, /* no effect on a file system that is never written */
 	WORD_IGNORED_VALUE, /* the same, "name=anything" */
 	WORD_FLAG, /* sets the bool at `field` to `value` */
-	WORD_SIZE, /* bytes, with K, M, G or T */
+	WORD_SIZE, /* bytes, with K, M, G or T; at least 1M */
+	WORD_SIZE_OR_NONE, /* any number of bytes, 0 too */
 	WORD_SECONDS, /* kept as milliseconds */
 	WORD_READERS,
 	WORD_PATH,
@@ -36,6 +37,7 @@ static const struct word words[] = {
 	{ "allow_other", WORD_FLAG, FIELD(allow_other), true },
 	{ "noallow_other", WORD_FLAG, FIELD(allow_other), false },
 	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
+	{ "readahead", WORD_SIZE_OR_NONE, FIELD(readahead_bytes), false },
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
 	{ "keyfile", WORD_PATH, FIELD(keyfile), false },
@@ -81,6 +83,7 @@ void mount_opts_init(struct mount_opts *o, bool is_root)
 	*o = (struct mount_opts){
 		.allow_other = is_root,
 		.cache_bytes = MOUNT_OPTS_CACHE_BYTES,
+		.readahead_bytes = MOUNT_OPTS_READAHEAD_BYTES,
 		.timeout_ms = MOUNT_OPTS_TIMEOUT_SECONDS * 1000,
 		.reader_count = MOUNT_OPTS_READERS,
 	};
@@ -126,13 +129,14 @@ static int parse_size(const char *text, size_t length, size_t *out)
 	return 0;
 }
 
-static int take_size(size_t *field, const char *value, size_t length, struct err *err)
+static int take_size(size_t *field, const char *value, size_t length, size_t min,
+		     struct err *err)
 {
 	size_t bytes;
 
 	if (parse_size(value, length, &bytes) < 0)
 		return err_set(err, EINVAL, "'%.*s' is not a size (like 256M)", (int)length, value);
-	if (bytes < MOUNT_OPTS_CACHE_BYTES_MIN)
+	if (bytes < min)
 		return err_set(err, EINVAL, "less than 1M is too small");
 	*field = bytes;
 	return 0;
@@ -169,7 +173,9 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 		*(bool *)field = w->value;
 		return 0;
 	case WORD_SIZE:
-		return take_size(field, value, length, err);
+		return take_size(field, value, length, MOUNT_OPTS_CACHE_BYTES_MIN, err);
+	case WORD_SIZE_OR_NONE:
+		return take_size(field, value, length, 0, err);
 	case WORD_SECONDS:
 		return take_number(field, value, length, 1000, MOUNT_OPTS_TIMEOUT_SECONDS_MAX, err);
 	case WORD_READERS:

@@ -30,10 +30,14 @@ enum {
 #define MOUNT_OPTS_CACHE_BYTES ((size_t)256 << 20)
 #define MOUNT_OPTS_CACHE_BYTES_MIN ((size_t)1 << 20)
 
+/* The default of readahead=. */
+#define MOUNT_OPTS_READAHEAD_BYTES ((size_t)64 << 20)
+
 struct mount_opts {
 	bool dev, suid, noexec;
 	bool allow_other; /* set by default when root mounts */
 	size_t cache_bytes;
+	size_t readahead_bytes; /* 0: off */
 	unsigned timeout_ms; /* of a request that waits for the repository */
 	unsigned reader_count;
 	char keyfile[PATH_MAX]; /* "": none given */

@@ -4,6 +4,7 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
+#include "fuse/bdi.h"
 #include "fuse/inode.h"
 #include "fuse/loop.h"
 #include "fuse/mount.h"
@@ -17,10 +18,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statfs.h>
 
 enum {
-	FETCH_THREADS_MIN = 4,
-	FETCH_THREADS_MAX = 16,
+	/* Started when there is work for them, and most of them wait for the repository: how
+	 * much is asked for at a time is decided elsewhere. */
+	FETCH_THREADS = 32,
 	/* Of the cache's bytes, what sorted folders may take: one in so many. */
 	FOLDERS_SHARE = 8,
 	READY_SECONDS_MAX = 30,
@@ -44,15 +47,6 @@ struct server {
 };
 
 /* --- set up --- */
-
-static unsigned fetch_threads(void)
-{
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (cpus < FETCH_THREADS_MIN)
-		return FETCH_THREADS_MIN;
-	return cpus < FETCH_THREADS_MAX ? (unsigned)cpus : FETCH_THREADS_MAX;
-}
 
 static int open_snapshot(struct server *s, struct err *err)
 {
@@ -108,7 +102,7 @@ static int set_up(struct server *s, struct err *err)
 	int rc;
 
 	s->cache = chunk_cache_new(bytes - bytes / FOLDERS_SHARE);
-	s->fetch = s->cache ? fetch_new(s->cache, fetch_threads()) : NULL;
+	s->fetch = s->cache ? fetch_new(s->cache, FETCH_THREADS) : NULL;
 	s->mount.fetch = s->fetch;
 	s->mount.folders = dir_cache_new(bytes / FOLDERS_SHARE);
 	if (!s->fetch || !s->mount.folders)
@@ -116,6 +110,7 @@ static int set_up(struct server *s, struct err *err)
 	rc = open_archive(s, err);
 	if (rc < 0)
 		return rc;
+	archive_set_readahead(s->mount.single.archive, s->params->opts.readahead_bytes);
 	s->mount.single.name = archive_display_name(s->mount.single.archive);
 	s->mount.single.nlink = nlink_new(s->mount.single.archive);
 	if (!s->mount.single.nlink)
@@ -145,6 +140,22 @@ static int await_ready(struct server *s, struct err *err)
 	return 0;
 }
 
+/* The kernel sets its read-ahead when it gets INIT's answer, so not before that; a statfs, which
+ * we answer out of our head, comes back after it. */
+static void raise_read_ahead(struct server *s)
+{
+	size_t kb = s->params->opts.readahead_bytes >> 10;
+	struct statfs st;
+	int rc;
+
+	if (kb == 0 || statfs(s->params->mount_point, &st) < 0)
+		return;
+	rc = bdi_raise(s->params->mount_point,
+		       kb < BDI_READ_AHEAD_KB ? (unsigned)kb : BDI_READ_AHEAD_KB);
+	if (rc < 0)
+		log_debug("the kernel's read-ahead stays as it is: %s", strerror(-rc));
+}
+
 static int begin(struct server *s, struct err *err)
 {
 	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
@@ -162,6 +173,8 @@ static int begin(struct server *s, struct err *err)
 		rc = loop_start(&s->loop, s->session.fuse, &loop, err);
 	if (rc == 0)
 		rc = await_ready(s, err);
+	if (rc == 0)
+		raise_read_ahead(s);
 	return rc;
 }
 

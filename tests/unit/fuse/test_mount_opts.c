@@ -79,6 +79,17 @@ static void reads_sizes(void **state)
 		assert_int_equal(parsed(rows[i].text).cache_bytes, rows[i].bytes);
 }
 
+static void read_ahead_may_be_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(parsed("ro").readahead_bytes, MOUNT_OPTS_READAHEAD_BYTES);
+	assert_int_equal(parsed("readahead=0").readahead_bytes, 0);
+	assert_int_equal(parsed("readahead=100").readahead_bytes, 100);
+	assert_int_equal(parsed("readahead=16M").readahead_bytes, 16 << 20);
+	assert_refused("readahead=off", "is not a size");
+	assert_refused("readahead", "needs a value");
+}
+
 static void refuses_unknown_words_by_name(void **state)
 {
 	(void)state;
@@ -129,6 +140,7 @@ int main(void)
 		cmocka_unit_test(the_last_word_wins),
 		cmocka_unit_test(accepts_what_fstab_and_mount_add),
 		cmocka_unit_test(reads_sizes),
+		cmocka_unit_test(read_ahead_may_be_nothing),
 		cmocka_unit_test(refuses_unknown_words_by_name),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(kernel_text_holds_what_was_asked),
