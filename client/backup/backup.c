@@ -3,6 +3,7 @@
 
 #include "archive/manifest_sign.h"
 #include "archive/master_key.h"
+#include "client/backup/backup_image.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -109,6 +110,7 @@ static void load_previous_manifest(struct backup *b)
 struct previous_index {
 	struct repo_file file;
 	struct didx ix;
+	struct fidx image; /* instead, for one */
 	bool usable;
 };
 
@@ -128,8 +130,25 @@ static int check_previous_mode(const struct backup *b, const struct manifest_fil
 		       crypt_mode_text(file->crypt_mode), crypt_mode_text(b->params->crypt_mode));
 }
 
+static int open_previous_index(const struct backup *b, const char *name,
+			       struct previous_index *p, struct err *err)
+{
+	int rc = didx_open(&p->ix, p->file.data, p->file.size, err);
+
+	return rc < 0 ? rc : manifest_check(b->previous, name, p->ix.size, &p->ix.csum, err);
+}
+
+static int open_previous_image(const struct backup *b, const char *name,
+			       struct previous_index *p, struct err *err)
+{
+	int rc = fidx_open(&p->image, p->file.data, p->file.size, err);
+
+	return rc < 0 ? rc : manifest_check(b->previous, name, p->image.size, &p->image.csum, err);
+}
+
 /* A missing or damaged one costs time, not the backup. */
-static void load_previous_index(struct backup *b, const char *name, struct previous_index *out)
+static void load_previous_index(struct backup *b, const char *name, bool is_image,
+				struct previous_index *out)
 {
 	const struct manifest_file *file = b->previous ? manifest_find(b->previous, name) : NULL;
 	struct err err = ERR_INIT;
@@ -141,9 +160,8 @@ static void load_previous_index(struct backup *b, const char *name, struct previ
 	if (rc == 0)
 		rc = get_previous(b, name, &out->file, &err);
 	if (rc == 0)
-		rc = didx_open(&out->ix, out->file.data, out->file.size, &err);
-	if (rc == 0)
-		rc = manifest_check(b->previous, name, out->ix.size, &out->ix.csum, &err);
+		rc = is_image ? open_previous_image(b, name, out, &err) :
+				open_previous_index(b, name, out, &err);
 	if (rc < 0)
 		say(b, BACKUP_MESSAGE_WARNING, "the previous %s is not used: %s", name,
 		    err_text(&err, rc));
@@ -170,24 +188,36 @@ static bool find_previous_archive(const struct backup *b, const char *name,
 	return archive_name_find(b->previous, name, out, &err) == 0 && out->payload[0];
 }
 
-/* How much is to come, if all is about as large as it was. */
+/* How much an archive or image will have, if it is about as large as it was.  False: it is new,
+ * nobody knows. */
+static bool expected_size(const struct backup *b, const struct backup_spec *spec, uint64_t *size)
+{
+	const struct manifest_file *file;
+	struct archive_name names;
+
+	if (spec->type == BACKUP_SPEC_IMAGE) {
+		*size = spec->image_size;
+		return true;
+	}
+	if (spec->type != BACKUP_SPEC_ARCHIVE || !find_previous_archive(b, spec->name, &names))
+		return false;
+	file = manifest_find(b->previous, names.meta);
+	*size = file ? file->size : 0;
+	file = names.payload[0] ? manifest_find(b->previous, names.payload) : NULL;
+	*size += file ? file->size : 0;
+	return true;
+}
+
 static void expect_as_before(struct backup *b)
 {
 	uint64_t sum = 0;
 
-	if (!b->previous)
-		return;
 	for (size_t i = 0; i < b->params->spec_count; i++) {
-		const struct manifest_file *file;
-		struct archive_name names;
+		uint64_t size;
 
-		if (b->params->specs[i].type != BACKUP_SPEC_ARCHIVE ||
-		    !find_previous_archive(b, b->params->specs[i].name, &names))
-			return; /* a new archive: nobody knows */
-		file = manifest_find(b->previous, names.meta);
-		sum += file ? file->size : 0;
-		file = names.payload[0] ? manifest_find(b->previous, names.payload) : NULL;
-		sum += file ? file->size : 0;
+		if (!expected_size(b, &b->params->specs[i], &size))
+			return;
+		sum += size;
 	}
 	atomic_store(&b->bytes_expected, sum);
 }
@@ -307,8 +337,8 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 	if (rc < 0)
 		return rc;
 	if (find_previous_archive(b, spec->name, &previous)) {
-		load_previous_index(b, previous.meta, &meta);
-		load_previous_index(b, previous.payload, &payload);
+		load_previous_index(b, previous.meta, false, &meta);
+		load_previous_index(b, previous.payload, false, &payload);
 	}
 	/* The payload's entry stands before the metadata's in the manifest. */
 	struct backup_archive archive = {
@@ -326,6 +356,47 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 	if (archive.payload)
 		memcpy(archive.payload->name, names.payload, sizeof(names.payload));
 	return backup_archive_run(&archive, err);
+}
+
+/* --- images --- */
+
+/* What a source gives counts as one spec's, as what a walk gives. */
+struct image_warning {
+	struct backup *b;
+	struct walk_stats *stats;
+};
+
+static void on_image_warning(void *arg, bool lost, const char *message)
+{
+	const struct image_warning *w = arg;
+
+	if (lost)
+		atomic_fetch_add(&w->stats->skipped, 1);
+	say(w->b, lost ? BACKUP_MESSAGE_LOST : BACKUP_MESSAGE_WARNING, "%s", message);
+}
+
+static int run_image(struct backup *b, size_t spec_index, struct backup_stream *s,
+		     struct err *err)
+{
+	const struct backup_spec *spec = &b->params->specs[spec_index];
+	struct image_warning warning = { b, &b->walks[spec_index] };
+	AUTO(previous_index) struct previous_index previous = { 0 };
+
+	snprintf(s->name, sizeof(s->name), "%s.fidx", spec->name);
+	load_previous_index(b, s->name, true, &previous);
+
+	const struct backup_image image = {
+		.target = target_of(b),
+		.path = spec->path,
+		.stream = s,
+		.previous = previous.usable ? &previous.image : NULL,
+		.skip_read_errors = b->params->skip_read_errors,
+		.warn = on_image_warning,
+		.warn_arg = &warning,
+	};
+	int rc = backup_image_run(&image, err);
+
+	return rc < 0 ? err_wrap(err, rc, "%s", spec->name) : 0;
 }
 
 /* --- blobs --- */
@@ -464,21 +535,38 @@ static int finish_snapshot(const struct backup *b, struct err *err)
 
 /* --- the whole --- */
 
+static int run_spec(struct backup *b, size_t i, struct backup_stream *streams, struct err *err)
+{
+	const struct backup_spec *spec = &b->params->specs[i];
+
+	switch (spec->type) {
+	case BACKUP_SPEC_BLOB:
+		return run_blob(b, spec, streams, err);
+	case BACKUP_SPEC_IMAGE:
+		return run_image(b, i, streams, err);
+	default:
+		return run_archive(b, i, streams, err);
+	}
+}
+
+static size_t streams_of(const struct backup *b, const struct backup_spec *spec)
+{
+	return spec->type == BACKUP_SPEC_ARCHIVE && b->params->mode != BACKUP_MODE_LEGACY ? 2 : 1;
+}
+
 static int run_specs(struct backup *b, struct err *err)
 {
 	struct backup_stream *next = b->streams;
 
 	for (size_t i = 0; i < b->params->spec_count; i++) {
-		const struct backup_spec *spec = &b->params->specs[i];
-		const bool blob = spec->type == BACKUP_SPEC_BLOB;
 		int rc;
 
 		if (is_stopped(b))
 			return err_set(err, ECANCELED, "interrupted");
-		rc = blob ? run_blob(b, spec, next, err) : run_archive(b, i, next, err);
+		rc = run_spec(b, i, next, err);
 		if (rc < 0)
 			return rc;
-		next += !blob && b->params->mode != BACKUP_MODE_LEGACY ? 2 : 1;
+		next += streams_of(b, &b->params->specs[i]);
 	}
 	if (b->catalog) {
 		int rc = backup_catalog_finish(b->catalog, err);
@@ -556,6 +644,8 @@ static void name_kinds(struct backup *b)
 	for (size_t i = 0; i < p->spec_count; i++) {
 		if (p->specs[i].type == BACKUP_SPEC_BLOB) {
 			s++->kind = BACKUP_STREAM_BLOB;
+		} else if (p->specs[i].type == BACKUP_SPEC_IMAGE) {
+			s++->kind = BACKUP_STREAM_IMAGE;
 		} else if (p->mode == BACKUP_MODE_LEGACY) {
 			s++->kind = BACKUP_STREAM_SINGLE;
 			legacy_archive = true;

@@ -67,6 +67,8 @@ struct backup_params {
 	uint64_t entries_max;
 	bool skip_e2big_xattr;
 
+	bool skip_read_errors; /* zeros for what cannot be read, and go on */
+
 	void (*message)(void *arg, enum backup_message kind, const char *text); /* any thread */
 	void *message_arg;
 	const atomic_bool *stop; /* may be NULL */

@@ -19,6 +19,7 @@ enum backup_stream_kind {
 	BACKUP_STREAM_META,
 	BACKUP_STREAM_PAYLOAD,
 	BACKUP_STREAM_CATALOG,
+	BACKUP_STREAM_IMAGE,
 	BACKUP_STREAM_BLOB, /* not chunked: in stats, stored_bytes and new_bytes count */
 };
 

@@ -2,6 +2,7 @@
 #include "client/backup/backup_spec.h"
 
 #include "archive/blob.h"
+#include "client/fs/image_source.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -44,8 +45,9 @@ int backup_spec_parse(const char *text, struct backup_spec *out, struct err *err
 	if (!colon || name_size == 0 || text[name_size] != '.' ||
 	    !type_from_text(text + name_size + 1, (size_t)(colon - text) - name_size - 1,
 			    &spec.type))
-		return err_set(err, EINVAL, "'%s' is not NAME.pxar:PATH, NAME.conf:FILE or "
-			       "NAME.log:FILE (letters, digits, '_' and '-' in NAME)", text);
+		return err_set(err, EINVAL, "'%s' is not NAME.pxar:PATH, NAME.img:PATH, "
+			       "NAME.conf:FILE or NAME.log:FILE (letters, digits, '_' and '-' in "
+			       "NAME)", text);
 	if (colon[1] == '\0' || strchr(colon, '\n'))
 		return err_set(err, EINVAL, "'%s': the path is empty or holds a newline", text);
 	whole_size = (size_t)(colon - text);
@@ -71,7 +73,19 @@ static int check_blob(const char *path, const struct stat *st, struct err *err)
 	return access(path, R_OK) == 0 ? 0 : err_sys(err, errno, "cannot read");
 }
 
-static int check_source(const struct backup_spec *spec, struct err *err)
+static int check_image(struct backup_spec *spec, struct err *err)
+{
+	struct image_source source;
+	int rc = image_source_open(spec->path, &source, err);
+
+	if (rc < 0)
+		return rc;
+	close(source.fd);
+	spec->image_size = source.size;
+	return 0;
+}
+
+static int check_source(struct backup_spec *spec, struct err *err)
 {
 	struct stat st;
 	int rc = 0;
@@ -87,11 +101,11 @@ static int check_source(const struct backup_spec *spec, struct err *err)
 	else if (S_ISDIR(st.st_mode))
 		return err_set(err, EINVAL, "cannot backup directory with fixed chunk size");
 	else
-		rc = err_set(err, EOPNOTSUPP, "not supported yet: images");
+		rc = check_image(spec, err);
 	return rc < 0 ? err_wrap(err, rc, "%s: %s", spec->name, spec->path) : 0;
 }
 
-int backup_spec_check(const struct backup_spec *specs, size_t count, struct err *err)
+int backup_spec_check(struct backup_spec *specs, size_t count, struct err *err)
 {
 	for (size_t i = 0; i < count; i++) {
 		int rc;

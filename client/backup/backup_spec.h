@@ -4,7 +4,7 @@
  *
  *	NAME.pxar:DIRECTORY    an archive of the tree
  *	NAME.conf:FILE, NAME.log:FILE    the whole file, as one blob
- *	NAME.img:...           known, and refused
+ *	NAME.img:FILE|DEVICE   an image of it, in chunks of fixed size
  *
  * NAME is made of letters, digits, "_" and "-"; PATH is all that follows the first colon.
  */
@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
 	/* Longer ones would not fit once ".meta.didx" stands behind them. */
@@ -32,13 +33,14 @@ struct backup_spec {
 	enum backup_spec_type type;
 	char name[BACKUP_SPEC_NAME_SIZE_MAX + 1]; /* "root.pxar" */
 	const char *path; /* borrowed from the text */
+	uint64_t image_size; /* of an image, once it is checked */
 };
 
 /* -EINVAL: not of this form. */
 int backup_spec_parse(const char *text, struct backup_spec *out, struct err *err);
 
 /* Look at all sources before anything else is done: they must exist, be of the right kind and
- * have different names.  -EINVAL, -EOPNOTSUPP (images), -E2BIG, or what stat says. */
-int backup_spec_check(const struct backup_spec *specs, size_t count, struct err *err);
+ * have different names.  -EINVAL, -E2BIG, or what stat says. */
+int backup_spec_check(struct backup_spec *specs, size_t count, struct err *err);
 
 #endif

@@ -27,7 +27,6 @@
 #include "archive/base/err.h"
 #include "client/backup/chunk_store.h"
 
-
 enum {
 	UPLOAD_BUFFER_SIZE = 256 << 10,
 	UPLOAD_PIECE_SIZE_MAX = 4 << 20, /* larger writes are taken apart */

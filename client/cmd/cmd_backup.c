@@ -97,7 +97,8 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "(root.pxar.meta, root.pxar.pld), which the official client cannot open "
 		  "(default: as in the group's last snapshot, else what the repository wants)" },
 		{ "chunk-size", 0, OPT_UINT, &s->chunk_size_kib, "KIB",
-		  "average size of chunks: 64, 128, 256, 512, 1024, 2048 or 4096 (default)" },
+		  "average size of an archive's chunks: 64, 128, 256, 512, 1024, 2048 or 4096 "
+		  "(default); those of images always have 4096" },
 		{ "exclude", 0, OPT_LIST, &s->excludes, "PATTERN",
 		  "leave out what matches; '!' before it takes it in again; may be repeated, the "
 		  "last match decides" },
@@ -357,7 +358,8 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 
 static json_t *stream_json(const struct backup_stream *s)
 {
-	static const char *const kinds[] = { "archive", "metadata", "payload", "catalog", "blob" };
+	static const char *const kinds[] = { "archive", "metadata", "payload", "catalog", "image",
+					     "blob" };
 	const struct upload_stats *st = &s->stats;
 
 	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
@@ -482,10 +484,11 @@ static int run(const struct cmd *self, int argc, char **argv)
 
 const struct cmd cmd_backup = {
 	.name = "backup",
-	.synopsis = "NAME.pxar:FOLDER|NAME.conf:FILE|NAME.log:FILE...",
-	.summary = "Make a snapshot of folders and files",
-	.description = "A folder becomes an archive NAME.pxar, a file a blob.  What the group's\n"
-		       "last snapshot holds already is not stored again.  A missing namespace is\n"
-		       "made, but not in the datastore of a server: there it must exist.",
+	.synopsis = "NAME.pxar:FOLDER|NAME.img:DEVICE|NAME.conf:FILE|NAME.log:FILE...",
+	.summary = "Make a snapshot of folders, devices and files",
+	.description = "A folder becomes an archive NAME.pxar, a block device or a file an image\n"
+		       "NAME.img, a file a blob NAME.conf or NAME.log.  What the group's last\n"
+		       "snapshot holds already is not stored again.  A missing namespace is made,\n"
+		       "but not in the datastore of a server: there it must exist.",
 	.run = run,
 };

@@ -12,6 +12,7 @@ import zlib
 PLAIN = bytes.fromhex("42ab3807be8370a1")
 ZSTD = bytes.fromhex("31b958426fb6a37f")
 DIDX = bytes.fromhex("1c914ea519bab3cd")
+FIDX = bytes.fromhex("2f7f41ed91fd0fcd")
 
 
 def unzstd(data):
@@ -33,10 +34,16 @@ def manifest(snapshot):
 
 
 def index(path):
-    """[(end, digest hex)] of a dynamic index, its checksum proved."""
+    """[(end, digest hex)] of an index of either kind, its checksum proved."""
     data = pathlib.Path(path).read_bytes()
-    assert data[:8] == DIDX and (len(data) - 4096) % 40 == 0
     assert hashlib.sha256(data[4096:]).digest() == data[32:64]
+    if data[:8] == FIDX:
+        size, chunk_size = struct.unpack_from("<QQ", data, 64)
+        found = [data[at:at + 32].hex() for at in range(4096, len(data), 32)]
+        assert data[80:4096] == bytes(4016) and size > 0
+        assert len(found) == -(-size // chunk_size) and (len(data) - 4096) % 32 == 0
+        return [(min((i + 1) * chunk_size, size), digest) for i, digest in enumerate(found)]
+    assert data[:8] == DIDX and (len(data) - 4096) % 40 == 0
     return [(end, digest.hex()) for end, digest in struct.iter_unpack("<Q32s", data[4096:])]
 
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 static void takes_names_types_and_paths_apart(void **state)
@@ -110,7 +111,7 @@ static void checks_the_kind_of_each_source(void **state)
 	store_remove(&store);
 }
 
-static void refuses_images_in_clear_words(void **state)
+static void refuses_images_of_folders_and_of_nothing(void **state)
 {
 	struct store store;
 	struct err err = ERR_INIT;
@@ -121,9 +122,14 @@ static void refuses_images_in_clear_words(void **state)
 	store_write(&store, "file", "text");
 	assert_int_equal(check(&store, "disk.img", "dir", &err), -EINVAL);
 	assert_string_equal(err.text, "cannot backup directory with fixed chunk size");
-	assert_int_equal(check(&store, "disk.img", "file", &err), -EOPNOTSUPP);
+	assert_int_equal(check(&store, "disk.img", "file", &err), 0);
+	store_write(&store, "empty", "");
+	assert_int_equal(check(&store, "disk.img", "empty", &err), -EINVAL);
 	assert_non_null(strstr(err.text, "disk.img"));
-	assert_non_null(strstr(err.text, "not supported yet: images"));
+	assert_non_null(strstr(err.text, "is empty"));
+	assert_int_equal(mkfifo(store_path(&store, "pipe"), 0600), 0);
+	assert_int_equal(check(&store, "disk.img", "pipe", &err), -EINVAL);
+	assert_non_null(strstr(err.text, "neither a regular file nor a block device"));
 	store_remove(&store);
 }
 
@@ -148,7 +154,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_not_a_spec),
 		cmocka_unit_test(refuses_a_name_that_no_file_could_have),
 		cmocka_unit_test(checks_the_kind_of_each_source),
-		cmocka_unit_test(refuses_images_in_clear_words),
+		cmocka_unit_test(refuses_images_of_folders_and_of_nothing),
 		cmocka_unit_test(refuses_one_name_twice_but_not_two_types),
 	};
 
