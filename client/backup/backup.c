@@ -20,7 +20,8 @@ struct backup {
 	atomic_uint_fast64_t bytes_expected;
 	uint64_t elapsed_ms;
 
-	/* While it runs; the writer is NULL in a dry run, the reader otherwise. */
+	/* While it runs; the writer is NULL in a dry run.  The reader is on the previous snapshot:
+	 * open in a dry run, otherwise once content is compared. */
 	struct upload_pool *pool;
 	struct repo_writer *writer;
 	struct repo_reader *reader;
@@ -29,7 +30,7 @@ struct backup {
 	struct blob_codec *plain_codec; /* what is never encrypted: the manifest, the wrapped key */
 	struct digest_ctx *digest;
 
-	bool has_previous;
+	bool has_previous, compared;
 	struct snapshot_name previous_name;
 	struct manifest *previous; /* NULL: none, or not usable */
 	bool knows_names; /* from the previous manifest, usable or not */
@@ -54,6 +55,12 @@ __attribute__((format(printf, 3, 4))) static void say(const struct backup *b,
 static bool is_stopped(const struct backup *b)
 {
 	return b->params->stop && atomic_load_explicit(b->params->stop, memory_order_relaxed);
+}
+
+/* What chunks and blobs are encrypted with; NULL: they are not. */
+static const struct crypt_key *data_key(const struct backup_params *p)
+{
+	return p->crypt_mode == CRYPT_MODE_ENCRYPT ? p->key : NULL;
 }
 
 /* --- what there was before --- */
@@ -321,6 +328,67 @@ static int ensure_catalog(struct backup *b, struct err *err)
 	return backup_catalog_new(&b->catalog, &target, stream, err);
 }
 
+/* --- comparing with the previous snapshot --- */
+
+static void on_change_note(void *arg, const char *text)
+{
+	say(arg, BACKUP_MESSAGE_WARNING, "the previous snapshot is damaged, files are read from "
+	    "here on: %s", text);
+}
+
+static int open_previous(struct backup *b, const struct archive_name *previous,
+			 struct change **out, struct err *err)
+{
+	struct change_params params = {
+		.manifest = b->previous,
+		.key = data_key(b->params),
+		.archive_name = previous->meta,
+		.detect_ctime = b->params->detect_ctime,
+		.since = b->previous_name.time,
+		.note = on_change_note,
+		.note_arg = b,
+	};
+	int rc = 0;
+
+	if (!b->reader)
+		rc = repo_read(b->params->repo, &b->previous_name, &b->reader, err);
+	params.reader = b->reader;
+	return rc < 0 ? rc : change_new(out, &params, err);
+}
+
+/* Whatever is in the way, the backup goes on and reads every file. */
+static int compare_with(struct backup *b, const struct backup_spec *spec,
+			const struct archive_name *previous, struct change **out,
+			struct err *err)
+{
+	struct err why = ERR_INIT;
+	int rc = open_previous(b, previous, out, &why);
+
+	if (rc == -ENOMEM || rc == -ECANCELED) {
+		*err = why;
+		return rc;
+	}
+	if (rc < 0)
+		say(b, BACKUP_MESSAGE_WARNING, "%s: every file is read: %s", spec->name,
+		    err_text(&why, rc));
+	b->compared = b->compared || rc == 0;
+	return 0;
+}
+
+/* Why every file of an archive is read although that is not what was asked for. */
+static void explain_full_read(const struct backup *b, const struct backup_spec *spec)
+{
+	if (b->params->mode != BACKUP_MODE_METADATA)
+		return;
+	if (b->previous)
+		say(b, BACKUP_MESSAGE_INFO,
+		    "%s: every file is read: the last snapshot has no such archive in two streams",
+		    spec->name);
+	else if (b->params->mode_given && !b->has_previous)
+		say(b, BACKUP_MESSAGE_INFO, "%s: every file is read: there is no last snapshot",
+		    spec->name);
+}
+
 static int run_archive(struct backup *b, size_t spec_index, struct backup_stream *streams,
 		       struct err *err)
 {
@@ -329,6 +397,7 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 	const struct walk_params walk = walk_params_of(b, spec);
 	AUTO(previous_index) struct previous_index meta = { 0 };
 	AUTO(previous_index) struct previous_index payload = { 0 };
+	AUTO(change) struct change *change = NULL;
 	struct archive_name previous = { 0 }, names;
 	int rc = archive_name_make(spec->name, split, b->names, &names, err);
 
@@ -339,7 +408,13 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 	if (find_previous_archive(b, spec->name, &previous)) {
 		load_previous_index(b, previous.meta, false, &meta);
 		load_previous_index(b, previous.payload, false, &payload);
+	} else {
+		explain_full_read(b, spec);
 	}
+	if (b->params->mode == BACKUP_MODE_METADATA && meta.usable && payload.usable)
+		rc = compare_with(b, spec, &previous, &change, err);
+	if (rc < 0)
+		return rc;
 	/* The payload's entry stands before the metadata's in the manifest. */
 	struct backup_archive archive = {
 		.target = target_of(b),
@@ -350,6 +425,8 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 		.payload = split ? &streams[0] : NULL,
 		.previous_meta = meta.usable ? &meta.ix : NULL,
 		.previous_payload = payload.usable ? &payload.ix : NULL,
+		.change = change,
+		.padding_percent_max = b->params->padding_percent_max,
 		.catalog = b->catalog,
 	};
 	memcpy(archive.meta->name, names.meta, sizeof(names.meta));
@@ -588,12 +665,6 @@ static unsigned core_count(void)
 	return n < 1 ? 1 : n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
 }
 
-/* What chunks and blobs are encrypted with; NULL: they are not. */
-static const struct crypt_key *data_key(const struct backup_params *p)
-{
-	return p->crypt_mode == CRYPT_MODE_ENCRYPT ? p->key : NULL;
-}
-
 static int run_session(struct backup *b, struct err *err)
 {
 	unsigned threads = b->params->thread_count ? b->params->thread_count : core_count();
@@ -712,6 +783,13 @@ void backup_progress(struct backup *b, struct backup_progress *out)
 
 		out->entries += atomic_load_explicit(&w->entries, memory_order_relaxed);
 		out->files += atomic_load_explicit(&w->files, memory_order_relaxed);
+		out->links += atomic_load_explicit(&w->links, memory_order_relaxed);
+		out->reused_files +=
+			atomic_load_explicit(&w->reused_files, memory_order_relaxed);
+		out->reused_file_bytes +=
+			atomic_load_explicit(&w->reused_bytes, memory_order_relaxed);
+		out->opened_files += atomic_load_explicit(&w->opened, memory_order_relaxed);
+		out->read_bytes += atomic_load_explicit(&w->bytes, memory_order_relaxed);
 		out->skipped += atomic_load_explicit(&w->skipped, memory_order_relaxed);
 	}
 }
@@ -734,6 +812,11 @@ enum archive_names backup_names(const struct backup *b)
 const struct snapshot_name *backup_previous(const struct backup *b)
 {
 	return b->has_previous ? &b->previous_name : NULL;
+}
+
+bool backup_compared(const struct backup *b)
+{
+	return b->compared;
 }
 
 uint64_t backup_elapsed_ms(const struct backup *b)
