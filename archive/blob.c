@@ -15,9 +15,14 @@ enum {
 	/* A block of the densest kind (a run) takes 4 bytes and makes at most 128 KiB, so no zstd
 	 * stream grows by more than this. */
 	ZSTD_GROWTH_MAX = (128 << 10) / 4,
+
+	GUESS_SAMPLE_COUNT = 8,
+	GUESS_SAMPLE_SIZE = 8 << 10,
+	GUESS_LEVEL = -1,
 };
 
 static_assert(BLOB_MAGIC_SIZE + 4 == BLOB_HEADER_SIZE, "magic and CRC");
+static_assert(GUESS_SAMPLE_COUNT * GUESS_SAMPLE_SIZE <= BLOB_GUESS_SIZE_MIN, "samples");
 static_assert(BLOB_HEADER_SIZE + 16 + 16 == BLOB_ENCRYPTED_HEADER_SIZE, "IV and tag");
 
 static const uint8_t magics[][BLOB_MAGIC_SIZE] = {
@@ -33,6 +38,8 @@ struct blob_codec {
 	struct digest_ctx *digest;
 	struct crypt_cipher *cipher;
 	const struct crypt_key *key; /* NULL: none */
+	int level;
+	bool guess;
 	struct wbuf opened; /* the body of the blob being decoded, once decrypted */
 };
 
@@ -42,6 +49,7 @@ struct blob_codec *blob_codec_new(void)
 
 	if (!codec)
 		return NULL;
+	codec->level = BLOB_ZSTD_LEVEL;
 	codec->compress = ZSTD_createCCtx();
 	codec->decompress = ZSTD_createDCtx();
 	codec->digest = digest_ctx_new();
@@ -67,6 +75,13 @@ void blob_codec_free(struct blob_codec *codec)
 void blob_codec_set_key(struct blob_codec *codec, const struct crypt_key *key)
 {
 	codec->key = key;
+}
+
+void blob_codec_set_level(struct blob_codec *codec, int level, bool guess)
+{
+	assert(level >= 0 && level <= BLOB_ZSTD_LEVEL_MAX);
+	codec->level = level;
+	codec->guess = guess;
 }
 
 bool blob_kind_is_encrypted(enum blob_kind kind)
@@ -166,14 +181,49 @@ static bool is_zstd(enum blob_kind kind)
 
 /* --- encoding --- */
 
+/* Does compressing these bytes save a tenth, or of all samples together a hundredth? */
+static bool samples_shrink(struct blob_codec *codec, uint8_t *to, const uint8_t *data,
+			   size_t size)
+{
+	const size_t step = size / GUESS_SAMPLE_COUNT;
+	size_t sum = 0;
+
+	for (size_t i = 0; i < GUESS_SAMPLE_COUNT; i++) {
+		size_t n = ZSTD_compressCCtx(codec->compress, to, GUESS_SAMPLE_SIZE,
+					     data + i * step, GUESS_SAMPLE_SIZE, BLOB_ZSTD_LEVEL);
+
+		if (ZSTD_isError(n))
+			n = GUESS_SAMPLE_SIZE;
+		if (n < GUESS_SAMPLE_SIZE / 10 * 9)
+			return true;
+		sum += n;
+	}
+	return sum < GUESS_SAMPLE_COUNT * (size_t)GUESS_SAMPLE_SIZE / 100 * 99;
+}
+
+/* What is compressed already costs zstd three times what it takes to see that: level 1 tries to
+ * code each block's literals.  The samples have seen that this does not pay; what they cannot
+ * see is repetition across them, which a negative level finds and little else. */
+static bool is_incompressible(struct blob_codec *codec, uint8_t *to, const uint8_t *data,
+			      size_t size)
+{
+	if (size < BLOB_GUESS_SIZE_MIN || samples_shrink(codec, to, data, size))
+		return false;
+	return ZSTD_isError(ZSTD_compressCCtx(codec->compress, to, size / 100 * 99, data, size,
+					      GUESS_LEVEL));
+}
+
 /* One shot with room for exactly `size` bytes: "too small" means that it does not pay.  The
  * server does the same, and zstd's output depends on the room.  0 in *stored: keep it plain. */
 static int compress_into(struct blob_codec *codec, uint8_t *to, const void *data, size_t size,
 			 size_t *stored, struct err *err)
 {
-	size_t n = ZSTD_compressCCtx(codec->compress, to, size, data, size, BLOB_ZSTD_LEVEL);
+	size_t n;
 
 	*stored = 0;
+	if (codec->guess && is_incompressible(codec, to, data, size))
+		return 0;
+	n = ZSTD_compressCCtx(codec->compress, to, size, data, size, codec->level);
 	if (!ZSTD_isError(n))
 		*stored = n;
 	else if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
@@ -212,7 +262,7 @@ int blob_encode_iv(struct blob_codec *codec, const void *data, size_t size, bool
 	to = wbuf_reserve(out, header + size);
 	if (!to)
 		return err_sys(err, -out->failed, "blob of %zu bytes", size);
-	if (compress && size > 0)
+	if (compress && size > 0 && codec->level > 0)
 		rc = compress_into(codec, to + header, data, size, &stored, err);
 	if (rc < 0)
 		return rc;

@@ -24,6 +24,8 @@ enum {
 	BLOB_HEADER_SIZE = 12,
 	BLOB_ENCRYPTED_HEADER_SIZE = 44,
 	BLOB_ZSTD_LEVEL = 1,
+	BLOB_ZSTD_LEVEL_MAX = 19,
+	BLOB_GUESS_SIZE_MIN = 256 << 10,
 	BLOB_DATA_SIZE_MAX = 128 << 20, /* plain bytes of any blob */
 };
 
@@ -40,6 +42,14 @@ DEFINE_AUTO_PTR(blob_codec)
 /* From now on encode encrypted, and be able to decode what this key encrypted; NULL: neither.
  * Plain blobs stay readable: whether one may be there is the caller's to check.  Lent. */
 void blob_codec_set_key(struct blob_codec *codec, const struct crypt_key *key);
+
+/* How to compress, from now on: a level of zstd, 1 to BLOB_ZSTD_LEVEL_MAX, or 0: not at all.  At
+ * any but BLOB_ZSTD_LEVEL, the default, the bytes are not those that the server's own client
+ * would store; who reads them need not know.
+ *
+ * With `guess`, at least BLOB_GUESS_SIZE_MIN bytes of which samples, and a quick search for
+ * repetitions, say that 99% would be left are not compressed. */
+void blob_codec_set_level(struct blob_codec *codec, int level, bool guess);
 
 /* What the magic says, after checking the size that goes with it. */
 int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *err);

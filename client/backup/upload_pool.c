@@ -112,6 +112,12 @@ void upload_pool_free(struct upload_pool *p)
 	free(p);
 }
 
+void upload_pool_set_level(struct upload_pool *p, int level)
+{
+	for (unsigned i = 0; i < p->thread_count; i++)
+		blob_codec_set_level(p->workers[i].codec, level, true);
+}
+
 unsigned upload_pool_threads(const struct upload_pool *p)
 {
 	return p->thread_count;

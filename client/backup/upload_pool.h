@@ -50,6 +50,9 @@ int upload_pool_new(struct upload_pool **out, unsigned thread_count, size_t byte
 void upload_pool_free(struct upload_pool *p);
 DEFINE_AUTO_PTR(upload_pool)
 
+/* How chunks are compressed: a level of zstd (archive/blob.h); before the first job. */
+void upload_pool_set_level(struct upload_pool *p, int level);
+
 unsigned upload_pool_threads(const struct upload_pool *p);
 struct known_set *upload_pool_known(struct upload_pool *p);
 
