@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,6 +66,48 @@ void cmd_print_name(const char *name)
 			printf("\\%03o", *p);
 		else
 			putchar(*p);
+}
+
+/* The power of 1000 or 1024 that a unit stands for. */
+static bool parse_unit(const char *text, double *factor)
+{
+	static const char letters[] = "kmgtp";
+	const char *at = *text ? strchr(letters, *text | 0x20) : NULL;
+	double base = 1000;
+
+	*factor = 1;
+	if (at) {
+		text++;
+		if ((*text | 0x20) == 'i') {
+			base = 1024;
+			text++;
+		}
+		for (const char *p = letters; p <= at; p++)
+			*factor *= base;
+	}
+	if ((*text | 0x20) == 'b')
+		text++;
+	return *text == '\0';
+}
+
+bool cmd_parse_size(const char *text, uint64_t *bytes)
+{
+	size_t digits = strspn(text, "0123456789"), size = digits;
+	double value, factor;
+	char *end;
+
+	if (text[size] == '.')
+		size += 1 + strspn(text + size + 1, "0123456789");
+	if (digits == 0 || text[size - 1] == '.' || size > 30)
+		return false;
+	value = strtod(text, &end);
+	if (end != text + size || !parse_unit(end + strspn(end, " \t"), &factor))
+		return false;
+	value *= factor;
+	if (value >= 9e18)
+		return false;
+	*bytes = (uint64_t)value;
+	return true;
 }
 
 void cmd_format_size(uint64_t bytes, char *out, size_t size)

@@ -36,6 +36,11 @@ bool cmd_output_json(const char *format, bool *json);
  * characters when stdout is a terminal, raw otherwise. */
 void cmd_print_name(const char *name);
 
+/* "4194304", "4MiB", "1.5 GB", "64 k": a number, blanks, a unit, "B", each but the number left out
+ * if one likes; K to P are powers of 1000, Ki to Pi of 1024, in letters of any case.  False:
+ * something else, or too much. */
+bool cmd_parse_size(const char *text, uint64_t *bytes);
+
 /* "1.235 MiB", archive/FORMAT.md "Human-readable sizes". */
 void cmd_format_size(uint64_t bytes, char *out, size_t size);
 
