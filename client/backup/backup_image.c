@@ -370,10 +370,7 @@ static void report(struct run *r)
 	uint64_t size;
 
 	if (r->lost_errno)
-		warn(r, true,
-		     "%" PRIu64 " bytes, the first of them at %" PRIu64
-		     ", could not be read (%s) and are zeros",
-		     r->lost_bytes, r->lost_begin, strerrordesc_np(r->lost_errno));
+		warn(r, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(r));
 	if (image_source_size(&r->source, &size, NULL) == 0 && size > r->source.size)
 		warn(r, false, "grew while it was read; what came late is left out");
 }

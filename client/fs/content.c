@@ -10,6 +10,7 @@ void content_init(struct content *c, int fd, const struct stat *st, bool skip_er
 {
 	*c = (struct content){ .fd = fd,
 			       .skip_errors = skip_errors,
+			       .part_size = CONTENT_PART_SIZE_MAX,
 			       .skip_size = CONTENT_BLOCK_SIZE };
 	/* A file that has fewer blocks than bytes has holes or is compressed. */
 	c->has_holes = S_ISREG(st->st_mode) && st->st_blocks * 512 < st->st_size;
@@ -105,11 +106,23 @@ static size_t pass_over(struct content *c, uint64_t offset, uint8_t *data, size_
 	return lost;
 }
 
+/* Some file systems have files that can only be read front to back. */
+static ssize_t read_at(struct content *c, uint64_t offset, void *data, size_t size)
+{
+	ssize_t n = pread(c->fd, data, size, (off_t)offset);
+
+	if (n < 0 && errno == ESPIPE && offset == c->position) {
+		n = read(c->fd, data, size);
+		c->position += n > 0 ? (size_t)n : 0;
+	}
+	return n;
+}
+
 /* One read, tried again as often as it takes; 0: the end. */
 static ssize_t read_data(struct content *c, uint64_t offset, void *data, size_t size)
 {
 	for (;;) {
-		ssize_t n = pread(c->fd, data, size, (off_t)offset);
+		ssize_t n = read_at(c, offset, data, size);
 
 		if (n >= 0)
 			return n;
@@ -118,6 +131,14 @@ static ssize_t read_data(struct content *c, uint64_t offset, void *data, size_t 
 		else if (errno != EINTR)
 			return -errno;
 	}
+}
+
+static void has_read(struct content *c, size_t size)
+{
+	c->read_bytes += size;
+	c->skip_size = CONTENT_BLOCK_SIZE;
+	if (c->part_size < CONTENT_PART_SIZE_MAX)
+		c->part_size *= 2;
 }
 
 ssize_t content_read(struct content *c, uint64_t offset, void *data, size_t size,
@@ -137,17 +158,20 @@ ssize_t content_read(struct content *c, uint64_t offset, void *data, size_t size
 			done += part;
 			continue;
 		}
+		if (part > c->part_size - at % CONTENT_BLOCK_SIZE)
+			part = c->part_size - at % CONTENT_BLOCK_SIZE;
 		n = read_data(c, at, out + done, part);
 		if (n == 0)
 			break;
-		if (n > 0) {
-			done += (size_t)n;
-			c->skip_size = CONTENT_BLOCK_SIZE;
-		} else if (c->skip_errors && content_is_damage((int)-n)) {
-			done += pass_over(c, at, out + done, size - done, (int)-n);
-		} else {
+		if (n > 0)
+			has_read(c, (size_t)n);
+		else if (!c->skip_errors || !content_is_damage((int)-n))
 			return err_sys(err, (int)-n, "read");
-		}
+		else if (part > CONTENT_BLOCK_SIZE)
+			c->part_size = CONTENT_BLOCK_SIZE;
+		else
+			n = (ssize_t)pass_over(c, at, out + done, size - done, (int)-n);
+		done += n > 0 ? (size_t)n : 0;
 	}
 	return (ssize_t)done;
 }

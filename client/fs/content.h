@@ -6,8 +6,8 @@
  * A hole is a range that the file system says has no data (SEEK_DATA); it becomes zeros without
  * a look.  Where it cannot say, all is data.  Files without holes are not asked about.
  *
- * Passing over: after a failed read the block of 4 KiB there counts as lost and becomes zeros.
- * As long as nothing but failures follows, twice as much is given up each time, 1 MiB at
+ * Passing over: after a failed read it is tried with 4 KiB; if that fails the block is lost and
+ * becomes zeros.  As long as nothing but failures follows, twice as much is given up each time, 1 MiB at
  * most: a dead disk answers each read only after many seconds.
  *
  * Owner:   embedded, plain data; the descriptor is borrowed.
@@ -18,18 +18,25 @@
 
 #include "archive/base/err.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
-enum { CONTENT_BLOCK_SIZE = 4 << 10, CONTENT_SKIP_SIZE_MAX = 1 << 20 };
+enum {
+	CONTENT_BLOCK_SIZE = 4 << 10,
+	CONTENT_SKIP_SIZE_MAX = 1 << 20,
+	CONTENT_PART_SIZE_MAX = 4 << 20, /* of one read */
+};
 
 struct content {
 	int fd;
 	bool has_holes; /* some of it may be one */
 	bool skip_errors; /* pass over */
+
+	uint64_t read_bytes; /* so far, neither hole nor lost */
 
 	/* What was passed over. */
 	uint64_t lost_bytes;
@@ -39,7 +46,8 @@ struct content {
 	/* Private: */
 	uint64_t range_begin, range_end; /* all data, or all hole */
 	bool range_is_data;
-	size_t skip_size;
+	size_t part_size, skip_size;
+	uint64_t position; /* of the descriptor, as far as we moved it by reading */
 };
 
 void content_init(struct content *c, int fd, const struct stat *st, bool skip_errors);
@@ -55,5 +63,12 @@ bool content_is_hole(struct content *c, uint64_t begin, uint64_t end);
 /* Whether an error means that a medium or a file system is damaged, not that we did something
  * wrong or lack something. */
 bool content_is_damage(int error);
+
+/* What to tell a person of what was passed over. */
+#define CONTENT_LOST_FORMAT                                                   \
+	"%" PRIu64 " bytes, the first of them at %" PRIu64                       \
+	", could not be read (%s) and are zeros"
+#define CONTENT_LOST_ARGUMENTS(c)                                             \
+	(c)->lost_bytes, (c)->lost_begin, strerrordesc_np((c)->lost_errno)
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/emit.h"
 
+#include "client/fs/content.h"
 #include "client/fs/prelude.h"
 #include "client/fs/source_open.h"
 
@@ -68,26 +69,6 @@ static int encoded(struct emit *e, int rc, char type, const char *name, uint64_t
 
 /* --- content --- */
 
-/* Read `size` bytes, and up to `size_max` if they come along.  Fewer: the file ends. */
-static ssize_t read_piece(struct emit *e, int fd, size_t size, size_t size_max)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = read(fd, e->piece + done, size_max - done);
-
-		if (n == 0)
-			break;
-		if (n > 0)
-			done += (size_t)n;
-		else if (errno == EAGAIN && fcntl(fd, F_GETFL) & O_NONBLOCK)
-			fcntl(fd, F_SETFL, 0); /* it is a file: waiting ends */
-		else if (errno != EINTR)
-			return fatal(e, err_sys(e->why, errno, "read"));
-	}
-	return (ssize_t)done;
-}
-
 static int pad_with_zeros(struct emit *e, uint64_t left)
 {
 	size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
@@ -107,25 +88,23 @@ static int pad_with_zeros(struct emit *e, uint64_t left)
 }
 
 /* Exactly the `size` bytes that were announced. */
-static int copy_content(struct emit *e, int fd, uint64_t size)
+static int copy_bytes(struct emit *e, struct content *c, uint64_t size)
 {
-	if (size >= READ_AHEAD_SIZE_MIN)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	for (uint64_t left = size; left;) {
 		size_t wanted = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
 		/* One byte more than there should be shows a file that grew. */
-		ssize_t n = read_piece(e, fd, wanted, wanted + (wanted == left));
+		ssize_t n = content_read(c, size - left, e->piece, wanted,
+					 wanted + (wanted == left), e->why);
 		size_t got = n > (ssize_t)wanted ? wanted : (size_t)n;
 		int rc;
 
 		if (n < 0)
-			return (int)n;
+			return fatal(e, (int)n);
 		if (stopped(e))
 			return err_set(e->why, ECANCELED, "stopped");
 		rc = got ? encoder_file_write(e->encoder, e->piece, got, e->why) : 0;
 		if (rc < 0)
 			return rc;
-		count(&e->stats->bytes, got);
 		left -= got;
 		if (got < wanted)
 			return pad_with_zeros(e, left);
@@ -133,6 +112,22 @@ static int copy_content(struct emit *e, int fd, uint64_t size)
 			warn(e, false, "grew while it was read; what came late is left out");
 	}
 	return 0;
+}
+
+static int copy_content(struct emit *e, int fd, const struct stat *st)
+{
+	uint64_t size = (uint64_t)st->st_size;
+	struct content c;
+	int rc;
+
+	content_init(&c, fd, st, e->params->skip_read_errors);
+	if (size >= READ_AHEAD_SIZE_MIN)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	rc = copy_bytes(e, &c, size);
+	count(&e->stats->bytes, c.read_bytes);
+	if (rc == 0 && c.lost_errno)
+		warn(e, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(&c));
+	return rc;
 }
 
 /* --- hard links --- */
@@ -199,7 +194,7 @@ static int emit_content(struct emit *e, const char *name, int fd, const struct s
 		return encoded(e, rc, 'f', name, size, &e->meta);
 	rc = remember_link(e, st, offset);
 	if (rc == 0)
-		rc = copy_content(e, fd, size);
+		rc = copy_content(e, fd, st);
 	if (rc == 0)
 		rc = encoder_file_end(e->encoder, e->why);
 	if (rc < 0)

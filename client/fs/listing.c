@@ -108,20 +108,20 @@ int listing_read(struct listing *l, int fd, void *dents, listing_filter *filter,
 		 struct err *err)
 {
 	ssize_t size;
+	int rc = 0;
 
 	listing_clear(l);
 	while ((size = getdents64(fd, dents, LISTING_DENTS_SIZE)) > 0) {
-		int rc = add_dents(l, dents, (size_t)size, filter, arg, err);
-
+		rc = add_dents(l, dents, (size_t)size, filter, arg, err);
 		if (rc < 0)
 			return rc;
 	}
 	if (size < 0)
-		return err_sys(err, errno, "reading the directory");
+		rc = err_sys(err, errno, "reading the directory");
 	if (l->count > 1)
 		qsort_r(l->names, l->count, sizeof(*l->names), compare_names, l);
 	drop_doubles(l);
-	return 0;
+	return rc;
 }
 
 /* --- stat data --- */

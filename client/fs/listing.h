@@ -52,7 +52,7 @@ typedef int listing_filter(void *arg, const char *name, unsigned char type, stru
 
 /* Read all names of the directory `fd` but "." and "..", those that `filter` takes.
  * `dents` is scratch memory of LISTING_DENTS_SIZE bytes.
- * Errors: getdents64()'s, the filter's, -ENOMEM. */
+ * Errors: getdents64()'s (the names before are there), the filter's, -ENOMEM. */
 int listing_read(struct listing *l, int fd, void *dents, listing_filter *filter, void *arg,
 		 struct err *err);
 

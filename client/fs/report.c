@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/report.h"
 
+#include "client/fs/content.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -81,6 +83,9 @@ int report_unreadable(struct report *r, const char *path, int rc, struct err *er
 	case ECANCELED:
 		return rc;
 	default:
-		return report_fatal(r, path, rc, err);
+		if (!r->skip_damage || !content_is_damage(-rc))
+			return report_fatal(r, path, rc, err);
+		report_warn(r, path, true, "left out: %s", err_text(err, rc));
+		return 0;
 	}
 }

@@ -19,6 +19,7 @@ struct report {
 	const char *source;
 	void (*warn)(void *arg, bool lost, const char *message); /* may be NULL */
 	void *warn_arg;
+	bool skip_damage; /* what a damaged medium hides is left out, not fatal */
 	atomic_uint_fast64_t *lost; /* counts what the archive lacks */
 	struct wbuf shown, message;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/walk.h"
 
+#include "client/fs/content.h"
 #include "client/fs/delay.h"
 #include "client/fs/prelude.h"
 #include "client/fs/source_open.h"
@@ -233,7 +234,10 @@ static int read_directory(struct walk *w)
 	if (rc == 0)
 		rc = listing_read(&dir->names, dir->fd, w->dents, keep_name, w, &w->why);
 	levels_path_reset(&w->levels);
-	return rc;
+	if (rc == 0 || !w->params->skip_read_errors || !content_is_damage(-rc))
+		return rc;
+	warn(w, true, "its list of entries ends early: %s", err_text(&w->why, rc));
+	return 0;
 }
 
 static int push_level(struct walk *w, int fd, const struct stat *st,
@@ -581,6 +585,7 @@ int walk_encode(const struct walk_params *params, struct walk_stats *stats, stru
 		.report = { .source = params->source,
 			    .warn = params->warn,
 			    .warn_arg = params->warn_arg,
+			    .skip_damage = params->skip_read_errors,
 			    .lost = &stats->skipped },
 		.why = ERR_INIT,
 	};

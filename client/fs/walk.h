@@ -79,6 +79,7 @@ struct walk_params {
 	bool all_file_systems;
 	uint64_t entries_max; /* of all directories on the current path together */
 	bool skip_e2big_xattr;
+	bool skip_read_errors; /* zeros for content that cannot be read; other things are left out */
 	bool split; /* version 2: patterns are recorded in a prelude, not in a file */
 
 	struct encoder_params encoder; /* sinks; prelude is filled in by the walk */

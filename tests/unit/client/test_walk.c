@@ -450,6 +450,23 @@ static void failing_sink_ends_the_walk(void **state)
 	assert_string_equal(x->err.text, "the sink is full");
 }
 
+static void holes_become_zeros_without_being_read(void **state)
+{
+	struct fixture *x = *state;
+	const size_t size = 100 << 20, at = 50 << 20;
+	AUTO(fd) int fd = open("sparse", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(pwrite(fd, "middle", 6, (off_t)at), 6);
+	run_well(x);
+	/* Start marker, header, content, end marker. */
+	assert_int_equal(x->payload.size, 16 + 16 + size + 16);
+	for (size_t i = 0; i < size; i++)
+		if (x->payload.data[32 + i] != (i - at < 6 ? "middle"[i - at] : 0))
+			fail_msg("byte %zu", i);
+	assert_true(x->stats.bytes < 1 << 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +488,7 @@ int main(void)
 		TEST(says_what_is_lost_when_there_is_no_way_back),
 		TEST(stops_when_told),
 		TEST(failing_sink_ends_the_walk),
+		TEST(holes_become_zeros_without_being_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
