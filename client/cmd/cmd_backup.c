@@ -3,6 +3,7 @@
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
+#include "client/cmd/losses.h"
 #include "client/cmd/progress.h"
 #include "archive/chunker.h"
 #include "archive/master_key.h"
@@ -20,10 +21,10 @@
 
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
-	uint64_t time, chunk_size_kib, entries_max, padding_limit;
+	const char *rate, *burst, *on_read_error;
+	uint64_t time, chunk_size_kib, entries_max, threads, compression;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
-	bool detect_ctime;
 	struct keys_options keys;
 };
 
@@ -43,6 +44,7 @@ struct job {
 	struct keys_choice keys;
 	struct wbuf wrapped_key; /* for the master key */
 	struct progress *progress;
+	struct losses losses;
 };
 
 static void job_release(struct job *j)
@@ -51,6 +53,7 @@ static void job_release(struct job *j)
 	match_list_release(&j->patterns);
 	keys_choice_release(&j->keys);
 	wbuf_release(&j->wrapped_key);
+	losses_release(&j->losses);
 	free(j->specs);
 }
 DEFINE_AUTO_STRUCT(job)
@@ -91,16 +94,8 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		{ "backup-time", 0, OPT_UINT, &s->time, "SECONDS",
 		  "time of the snapshot, since 1970 (default: now)" },
 		{ "change-detection-mode", 0, OPT_STRING, &s->mode, "MODE",
-		  "metadata (default): two streams; a file whose size and mtime are those of the "
-		  "group's last snapshot is not read, unless the chunks that hold it are hardly "
-		  "used any more; data: two streams, every file is read; legacy: one stream and a "
-		  "catalog" },
-		{ "detect-ctime", 0, OPT_FLAG, &s->detect_ctime, NULL,
-		  "metadata mode: also read files whose ctime is not before the last backup's "
-		  "start: finds content that was changed behind a restored mtime" },
-		{ "padding-limit", 0, OPT_UINT, &s->padding_limit, "PERCENT",
-		  "metadata mode: how much of the payload stream may be chunks' bytes that are no "
-		  "file's any more (default: 10)" },
+		  "data (default): a metadata and a payload stream, every file is read; legacy: "
+		  "one stream and a catalog" },
 		{ "archive-names", 0, OPT_STRING, &s->names, "NAMES",
 		  "how the two streams are named: pbs (root.mpxar, root.ppxar) or design "
 		  "(root.pxar.meta, root.pxar.pld), which the official client cannot open "
@@ -121,8 +116,19 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "give up when the folders on one path hold more entries (default: 1048576)" },
 		{ "skip-e2big-xattr", 0, OPT_FLAG, &s->skip_e2big_xattr, NULL,
 		  "leave out extended attributes that the file system says are too large" },
+		{ "on-read-error", 0, OPT_STRING, &s->on_read_error, "ACTION",
+		  "fail (default), or skip: go on with zeros for what cannot be read, list it at "
+		  "the end, exit status 3" },
+		{ "threads", 0, OPT_UINT, &s->threads, "COUNT",
+		  "threads that digest, compress and store (default: one a core, at most 16)" },
+		{ "compression", 0, OPT_UINT, &s->compression, "LEVEL",
+		  "level of zstd: 1 (default, as the official client) to 19; 0: none" },
+		{ "rate", 0, OPT_STRING, &s->rate, "SIZE",
+		  "store at most so many bytes a second (such as 10MiB)" },
+		{ "burst", 0, OPT_STRING, &s->burst, "SIZE",
+		  "with --rate: after a rest, so many at once (default: those of a second)" },
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
-		  "read what a backup would read, store nothing, say what would be stored" },
+		  "read everything, store nothing, say what would be stored" },
 		KEYS_OPT_WRITE(s->keys),
 		CMD_OPT_OUTPUT_FORMAT(s->output_format),
 		{ 0 },
@@ -137,22 +143,6 @@ static bool is_chunk_size(uint64_t kib)
 	       (kib & (kib - 1)) == 0;
 }
 
-static bool take_mode(const char *text, struct backup_params *p)
-{
-	static const char *const modes[] = { [BACKUP_MODE_LEGACY] = "legacy",
-					     [BACKUP_MODE_DATA] = "data",
-					     [BACKUP_MODE_METADATA] = "metadata" };
-
-	p->mode = BACKUP_MODE_METADATA;
-	p->mode_given = text != NULL;
-	for (size_t i = 0; text && i < sizeof(modes) / sizeof(modes[0]); i++) {
-		p->mode = (enum backup_mode)i;
-		if (strcmp(text, modes[i]) == 0)
-			return true;
-	}
-	return !text;
-}
-
 /* The choices among words; -1, or an exit status. */
 static int take_words(const struct cmd *self, struct job *j)
 {
@@ -160,13 +150,16 @@ static int take_words(const struct cmd *self, struct job *j)
 	struct backup_params *p = &j->params;
 	struct err err = ERR_INIT;
 
-	if (!take_mode(s->mode, p))
-		return opts_usage(self, "--change-detection-mode is metadata, data or legacy, not "
-				  "'%s'", s->mode);
-	if (s->padding_limit > 100)
-		return opts_usage(self, "--padding-limit is a percentage, 0 to 100");
-	if (p->mode != BACKUP_MODE_METADATA && s->detect_ctime)
-		return opts_usage(self, "--detect-ctime needs --change-detection-mode metadata");
+	if (strcmp(s->mode, "legacy") == 0)
+		p->mode = BACKUP_MODE_LEGACY;
+	else if (strcmp(s->mode, "data") == 0)
+		p->mode = BACKUP_MODE_DATA;
+	else if (strcmp(s->mode, "metadata") == 0)
+		return opts_usage(self, "--change-detection-mode metadata is not supported yet: "
+				  "use data");
+	else
+		return opts_usage(self, "--change-detection-mode is legacy or data, not '%s'",
+				  s->mode);
 	if (s->names && strcmp(s->names, "pbs") != 0 && strcmp(s->names, "design") != 0)
 		return opts_usage(self, "--archive-names is pbs or design, not '%s'", s->names);
 	p->names_given = s->names != NULL;
@@ -181,6 +174,41 @@ static int take_words(const struct cmd *self, struct job *j)
 	if (!cmd_output_json(s->output_format, &j->settings.json))
 		return opts_usage(self, "--output-format is text or json");
 	return -1;
+}
+
+static int take_rate(const struct cmd *self, struct job *j)
+{
+	const struct settings *s = &j->settings;
+	struct backup_params *p = &j->params;
+
+	if (s->burst && !s->rate)
+		return opts_usage(self, "--burst needs --rate");
+	if (s->rate && (!cmd_parse_size(s->rate, &p->rate) || p->rate == 0))
+		return opts_usage(self, "--rate: '%s' is no number of bytes", s->rate);
+	p->burst = p->rate;
+	if (s->burst && !cmd_parse_size(s->burst, &p->burst))
+		return opts_usage(self, "--burst: '%s' is no number of bytes", s->burst);
+	return -1;
+}
+
+/* How it is done. */
+static int take_effort(const struct cmd *self, struct job *j)
+{
+	const struct settings *s = &j->settings;
+	struct backup_params *p = &j->params;
+
+	if (s->threads > UPLOAD_POOL_THREADS_MAX)
+		return opts_usage(self, "--threads is at most %d", UPLOAD_POOL_THREADS_MAX);
+	if (s->compression > BLOB_ZSTD_LEVEL_MAX)
+		return opts_usage(self, "--compression is 0 to %d", BLOB_ZSTD_LEVEL_MAX);
+	if (s->on_read_error && strcmp(s->on_read_error, "fail") != 0 &&
+	    strcmp(s->on_read_error, "skip") != 0)
+		return opts_usage(self, "--on-read-error is fail or skip, not '%s'",
+				  s->on_read_error);
+	p->thread_count = (unsigned)s->threads;
+	p->compression = s->compression ? (int)s->compression : BACKUP_UNCOMPRESSED;
+	p->skip_read_errors = s->on_read_error && strcmp(s->on_read_error, "skip") == 0;
+	return take_rate(self, j);
 }
 
 static int take_patterns(const struct cmd *self, struct job *j)
@@ -239,6 +267,8 @@ static void on_message(void *arg, enum backup_message kind, const char *text)
 {
 	struct job *j = arg;
 
+	if (kind == BACKUP_MESSAGE_LOST)
+		losses_add(&j->losses, text);
 	progress_message(j->progress,
 			 kind == BACKUP_MESSAGE_INFO ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, text);
 }
@@ -262,8 +292,6 @@ static void take_rest(struct job *j)
 	p->all_file_systems = s->all_file_systems;
 	p->entries_max = s->entries_max;
 	p->skip_e2big_xattr = s->skip_e2big_xattr;
-	p->detect_ctime = s->detect_ctime;
-	p->padding_percent_max = (unsigned)s->padding_limit;
 	p->message = on_message;
 	p->message_arg = j;
 	p->stop = &stop_requested;
@@ -278,12 +306,15 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 
 	j->settings = (struct settings){ .ns = "",
 					 .type = "host",
+					 .mode = "data",
+					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
-					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
-					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
+					 .entries_max = WALK_ENTRIES_MAX_DEFAULT };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);
 	if (status < 0)
 		status = take_words(self, j);
+	if (status < 0)
+		status = take_effort(self, j);
 	if (status < 0)
 		status = take_patterns(self, j);
 	if (status < 0)
@@ -357,50 +388,6 @@ static void print_stream(const struct backup_stream *s, int name_width, bool dry
 	       bytes, s->stats.chunks, new, reused, stored, (double)s->stats.elapsed_ms / 1000);
 }
 
-/* All payloads together. */
-struct reuse_sum {
-	uint64_t padding_bytes, partial_chunks, injected_bytes, injected_chunks, payload_bytes;
-};
-
-static struct reuse_sum sum_reuse(const struct backup *b)
-{
-	struct reuse_sum sum = { 0 };
-
-	for (size_t i = 0; i < backup_stream_count(b); i++) {
-		const struct backup_stream *s = backup_stream(b, i);
-
-		if (s->kind != BACKUP_STREAM_PAYLOAD)
-			continue;
-		sum.padding_bytes += s->splice.padding_bytes;
-		sum.partial_chunks += s->splice.partial_chunks;
-		sum.injected_bytes += s->stats.injected_bytes;
-		sum.injected_chunks += s->stats.injected_chunks;
-		sum.payload_bytes += s->stats.bytes;
-	}
-	return sum;
-}
-
-/* What was not read because it has not changed; nothing when there was nothing to compare
- * with. */
-static void print_reuse(const struct backup *b, const struct backup_progress *end)
-{
-	const struct reuse_sum sum = sum_reuse(b);
-	char reused[32], read[32], padding[32];
-
-	if (!backup_compared(b))
-		return;
-	cmd_format_size(end->reused_file_bytes, reused, sizeof(reused));
-	cmd_format_size(end->read_bytes, read, sizeof(read));
-	cmd_format_size(sum.padding_bytes, padding, sizeof(padding));
-	printf("Unchanged and not read: %" PRIu64 " files, %s; read: %" PRIu64 " files, %s\n",
-	       end->reused_files, reused, end->files - end->reused_files, read);
-	printf("Taken over: %" PRIu64 " chunks, %" PRIu64 " of them used in part; padding %s, "
-	       "%.1f %% of the payload\n",
-	       sum.injected_chunks, sum.partial_chunks, padding,
-	       sum.payload_bytes ? 100.0 * (double)sum.padding_bytes / (double)sum.payload_bytes :
-				   0.0);
-}
-
 static void print_text(const struct job *j, struct backup *b, const char *snapshot)
 {
 	struct backup_progress end;
@@ -418,10 +405,7 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 	       "NEW (CHUNKS)", "REUSED (CHUNKS)", "COMPRESSED", "TIME");
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		print_stream(backup_stream(b, i), width, j->settings.dry_run);
-	print_reuse(b, &end);
 	printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
-	if (end.links)
-		printf(", %" PRIu64 " hard links", end.links);
 	if (end.skipped)
 		printf(", %" PRIu64 " SKIPPED", end.skipped);
 	printf("; %.1f s\n", (double)backup_elapsed_ms(b) / 1000);
@@ -433,16 +417,13 @@ static json_t *stream_json(const struct backup_stream *s)
 					     "blob" };
 	const struct upload_stats *st = &s->stats;
 
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "filename", s->name, "kind", kinds[s->kind],
 			 "bytes", (json_int_t)st->bytes, "chunks", (json_int_t)st->chunks,
 			 "new-bytes", (json_int_t)st->new_bytes,
 			 "new-chunks", (json_int_t)st->new_chunks,
 			 "reused-bytes", (json_int_t)st->reused_bytes,
 			 "reused-chunks", (json_int_t)st->reused_chunks,
-			 "injected-bytes", (json_int_t)st->injected_bytes,
-			 "injected-chunks", (json_int_t)st->injected_chunks,
-			 "padding-bytes", (json_int_t)s->splice.padding_bytes,
 			 "compressed-bytes", (json_int_t)st->stored_bytes,
 			 "duplicate-chunks", (json_int_t)st->duplicates,
 			 "elapsed-ms", (json_int_t)st->elapsed_ms);
@@ -457,24 +438,6 @@ static const char *fingerprint_of(const struct job *j, char out[CRYPT_FINGERPRIN
 	return out;
 }
 
-/* What was read of the source, and what was not. */
-static json_t *reading_json(const struct backup *b, const struct backup_progress *end)
-{
-	const struct reuse_sum sum = sum_reuse(b);
-
-	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "compared", backup_compared(b),
-			 "opened-files", (json_int_t)end->opened_files,
-			 "read-files", (json_int_t)(end->files - end->reused_files),
-			 "read-bytes", (json_int_t)end->read_bytes,
-			 "unchanged-files", (json_int_t)end->reused_files,
-			 "unchanged-bytes", (json_int_t)end->reused_file_bytes,
-			 "injected-chunks", (json_int_t)sum.injected_chunks,
-			 "injected-bytes", (json_int_t)sum.injected_bytes,
-			 "partial-chunks", (json_int_t)sum.partial_chunks,
-			 "padding-bytes", (json_int_t)sum.padding_bytes);
-}
-
 static int print_json(const struct job *j, struct backup *b, const char *snapshot)
 {
 	const struct snapshot_name *name = &j->params.name;
@@ -486,16 +449,14 @@ static int print_json(const struct job *j, struct backup *b, const char *snapsho
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		json_array_append_new(streams, stream_json(backup_stream(b, i)));
 	backup_progress(b, &end);
-	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s*, s:o, s:o, s:I, s:I, s:I, s:I, s:I}",
+	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s*, s:o, s:I, s:I, s:I, s:I}",
 			 "snapshot", snapshot, "ns", name->group.ns,
 			 "backup-type", name->group.type, "backup-id", name->group.id,
 			 "backup-time", (json_int_t)name->time, "dry-run", j->settings.dry_run,
 			 "crypt-mode", crypt_mode_text(j->keys.mode), "fingerprint",
 			 fingerprint_of(j, fingerprint),
-			 "files", streams, "reading", reading_json(b, &end),
-			 "entries", (json_int_t)end.entries,
+			 "files", streams, "entries", (json_int_t)end.entries,
 			 "regular-files", (json_int_t)end.files,
-			 "hard-links", (json_int_t)end.links,
 			 "skipped", (json_int_t)end.skipped,
 			 "elapsed-ms", (json_int_t)backup_elapsed_ms(b));
 	rc = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
@@ -564,13 +525,15 @@ static int run_job(struct job *j)
 		return fail(&err, rc);
 	print_summary(j, b);
 	tell_names(b);
+	losses_print(&j->losses);
 	backup_progress(b, &end);
 	return end.skipped ? EXIT_INCOMPLETE : EXIT_DONE;
 }
 
 static int run(const struct cmd *self, int argc, char **argv)
 {
-	AUTO(job) struct job j = { .wrapped_key = WBUF_INIT(KEYFILE_SIZE_MAX) };
+	AUTO(job) struct job j = { .wrapped_key = WBUF_INIT(KEYFILE_SIZE_MAX),
+				   .losses = LOSSES_INIT };
 	int status = job_init(self, &j, argc, argv);
 
 	return status < 0 ? run_job(&j) : status;

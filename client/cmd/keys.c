@@ -255,7 +255,8 @@ static int parse_mode(const char *text, enum crypt_mode *out, struct err *err)
 		       text);
 }
 
-static int read_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
+/* The given master key beats the default one. */
+static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
 {
 	AUTO(free) char *path = NULL;
 	int rc;
@@ -265,17 +266,9 @@ static int read_master(const struct keys_options *o, struct wbuf *pem, struct er
 	if (o->master_pubkey_fd)
 		return read_numbered_fd(o->master_pubkey_fd, "master-pubkey-fd", pem, err);
 	rc = find_default(KEYS_DEFAULT_MASTER, &path, err);
-	return rc ? rc : keys_read_file(path, pem, err);
-}
-
-/* The given master key beats the default one.  An empty file is a bad one, not none. */
-static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
-{
-	int rc = read_master(o, pem, err);
-
-	if (rc == 0 && pem->size == 0)
-		return err_set(err, EBADMSG, "master key: the file is empty");
-	return rc < 0 ? rc : 0;
+	if (rc)
+		return rc < 0 ? rc : 0;
+	return keys_read_file(path, pem, err);
 }
 
 static bool master_given(const struct keys_options *o)
