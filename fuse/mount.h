@@ -12,6 +12,7 @@
 #include "fuse/dir_cache.h"
 #include "fuse/nlink.h"
 #include "fuse/plus.h"
+#include "fuse/push.h"
 #include "fuse/request.h"
 #include "fuse/starts.h"
 
@@ -35,6 +36,8 @@ enum mount_count {
 	MOUNT_STATFS,
 	MOUNT_OPEN,
 	MOUNT_OPENDIR,
+	MOUNT_PUSHED, /* files */
+	MOUNT_PUSHED_BYTES,
 	MOUNT_COUNTERS
 };
 
@@ -44,13 +47,30 @@ struct shown {
 	struct nlink *nlink;
 	const char *name; /* for messages */
 	unsigned slot; /* of its inode numbers */
+
+	/* For who goes on using it when his request is over; NULL: it is there all the time. */
+	void (*hold)(struct shown *shown);
+	void (*let_go)(struct shown *shown);
 };
+
+static inline void shown_hold(struct shown *shown)
+{
+	if (shown->hold)
+		shown->hold(shown);
+}
+
+static inline void shown_let_go(struct shown *shown)
+{
+	if (shown->let_go)
+		shown->let_go(shown);
+}
 
 struct mount {
 	struct shown single; /* the archive, where the mount shows just one */
 	struct fetch *fetch;
 	struct requests *requests;
 	struct dir_cache *folders;
+	struct push *push; /* NULL: nothing is pushed */
 	struct plus plus; /* atomic */
 	struct starts starts; /* has its lock */
 

@@ -15,6 +15,7 @@ enum word_kind {
 	WORD_SIZE_OR_NONE, /* any number of bytes, 0 too */
 	WORD_SECONDS, /* kept as milliseconds */
 	WORD_READERS,
+	WORD_PUSH, /* a number, or "off" */
 	WORD_PATH,
 };
 
@@ -40,6 +41,7 @@ static const struct word words[] = {
 	{ "readahead", WORD_SIZE_OR_NONE, FIELD(readahead_bytes), false },
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
+	{ "push", WORD_PUSH, FIELD(push_max), false },
 	{ "keyfile", WORD_PATH, FIELD(keyfile), false },
 
 	/* always so */
@@ -86,6 +88,7 @@ void mount_opts_init(struct mount_opts *o, bool is_root)
 		.readahead_bytes = MOUNT_OPTS_READAHEAD_BYTES,
 		.timeout_ms = MOUNT_OPTS_TIMEOUT_SECONDS * 1000,
 		.reader_count = MOUNT_OPTS_READERS,
+		.push_max = MOUNT_OPTS_PUSH,
 	};
 }
 
@@ -154,6 +157,14 @@ static int take_number(unsigned *field, const char *value, size_t length, unsign
 	return 0;
 }
 
+static int take_push(unsigned *field, const char *value, size_t length, struct err *err)
+{
+	if (length != 3 || memcmp(value, "off", 3) != 0)
+		return take_number(field, value, length, 1, MOUNT_OPTS_PUSH_MAX, err);
+	*field = 0;
+	return 0;
+}
+
 static int take_path(char *field, const char *value, size_t length, struct err *err)
 {
 	if (length == 0 || length >= PATH_MAX)
@@ -180,6 +191,8 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 		return take_number(field, value, length, 1000, MOUNT_OPTS_TIMEOUT_SECONDS_MAX, err);
 	case WORD_READERS:
 		return take_number(field, value, length, 1, LOOP_READERS_MAX, err);
+	case WORD_PUSH:
+		return take_push(field, value, length, err);
 	case WORD_PATH:
 		return take_path(field, value, length, err);
 	default:

@@ -90,9 +90,12 @@ static int run_read(struct request *rq)
 	rc = find_content(rq, tree, &view, &begin);
 	if (rc == 0)
 		rc = reply_content(rq, view, begin + rq->offset, size);
-	if (rc == 0)
-		mount_count(rq->mount, MOUNT_READ_BYTES, size);
-	return rc;
+	if (rc < 0)
+		return rc;
+	mount_count(rq->mount, MOUNT_READ_BYTES, size);
+	if (rq->offset == 0)
+		push_saw(rq->mount->push, rq->shown, tree, e);
+	return 0;
 }
 
 void ops_read(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,

@@ -156,6 +156,15 @@ static void raise_read_ahead(struct server *s)
 		log_debug("the kernel's read-ahead stays as it is: %s", strerror(-rc));
 }
 
+static int begin_push(struct server *s, struct err *err)
+{
+	const struct push_params params = { .mount = &s->mount,
+					    .session = s->session.fuse,
+					    .window_max = s->params->opts.push_max };
+
+	return params.window_max ? push_new(&s->mount.push, &params, err) : 0;
+}
+
 static int begin(struct server *s, struct err *err)
 {
 	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
@@ -169,6 +178,8 @@ static int begin(struct server *s, struct err *err)
 				 &s->mount, err);
 	if (rc == 0)
 		rc = session_mount(&s->session, s->params->mount_point, err);
+	if (rc == 0)
+		rc = begin_push(s, err);
 	if (rc == 0)
 		rc = loop_start(&s->loop, s->session.fuse, &loop, err);
 	if (rc == 0)
@@ -190,6 +201,7 @@ static void log_statistics(struct server *s)
 		[MOUNT_READLINK] = "readlink",	 [MOUNT_XATTR] = "xattr",
 		[MOUNT_IOCTL] = "ioctl",	 [MOUNT_STATFS] = "statfs",
 		[MOUNT_OPEN] = "open",		 [MOUNT_OPENDIR] = "opendir",
+		[MOUNT_PUSHED] = "pushed",	 [MOUNT_PUSHED_BYTES] = "pushed_bytes",
 	};
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(4096);
 	struct chunk_cache_stats cache;
@@ -246,6 +258,7 @@ static void *release(void *arg)
 {
 	struct server *s = arg;
 
+	push_free(s->mount.push);
 	nlink_free(s->mount.single.nlink);
 	requests_free(s->mount.requests);
 	dir_cache_free(s->mount.folders);
@@ -276,12 +289,23 @@ static void release_or_exit(struct server *s)
 		_exit(0);
 }
 
+/* A push may wait for the page of a READ that is parked, or that has not been taken yet: so what
+ * is parked is answered, and the loop goes on, until it is done. */
+static bool end_push(struct server *s)
+{
+	if (!s->mount.push)
+		return true;
+	push_stop(s->mount.push);
+	requests_stop(s->mount.requests, 0);
+	return push_join(s->mount.push, STOP_MS);
+}
+
 static void tear_down(struct server *s)
 {
-	bool idle;
+	bool idle = end_push(s);
 
 	loop_free(s->loop);
-	idle = !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
+	idle &= !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
 	if (!idle) {
 		/* Somebody still uses the session; unmount past it, and its end goes with us. */
 		fuse_session_unmount(s->session.fuse);

@@ -90,6 +90,19 @@ static void read_ahead_may_be_nothing(void **state)
 	assert_refused("readahead", "needs a value");
 }
 
+static void push_may_be_off(void **state)
+{
+	(void)state;
+	assert_int_equal(parsed("ro").push_max, MOUNT_OPTS_PUSH);
+	assert_int_equal(parsed("push=off").push_max, 0);
+	assert_int_equal(parsed("push=off,push=1").push_max, 1);
+	assert_int_equal(parsed("push=65536").push_max, 65536);
+	assert_refused("push=0", "not a number from 1 to 65536");
+	assert_refused("push=of", "not a number");
+	assert_refused("push=offf", "not a number");
+	assert_refused("push", "needs a value");
+}
+
 static void refuses_unknown_words_by_name(void **state)
 {
 	(void)state;
@@ -141,6 +154,7 @@ int main(void)
 		cmocka_unit_test(accepts_what_fstab_and_mount_add),
 		cmocka_unit_test(reads_sizes),
 		cmocka_unit_test(read_ahead_may_be_nothing),
+		cmocka_unit_test(push_may_be_off),
 		cmocka_unit_test(refuses_unknown_words_by_name),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(kernel_text_holds_what_was_asked),

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files pushed into the page cache before they are asked for: the same content, fewer requests."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import time
+
+import datastore
+import handmade
+import pytest
+
+from test_mount_life import Store, statistics, wait_for
+
+TIME = "1970-01-01T00:16:40Z"
+
+
+def content_of(rng, i):
+    kind = i % 9
+    if kind == 3:
+        return b""
+    if kind == 5:
+        return b"\0" * rng.randrange(1, 30_000)
+    if kind == 7 and i % 45 == 7:
+        return rng.randbytes(rng.randrange(60_000, 300_000))
+    return rng.randbytes(rng.randrange(1, 9000))
+
+
+@pytest.fixture
+def tree(folder):
+    """Files of all sizes, in folders between files; holes, hard links, empty ones."""
+    top = folder / "tree"
+    rng = random.Random(11)
+    for part in ("", "a", "m/deep", "m/deep/er", "z"):
+        (top / part).mkdir(parents=True, exist_ok=True)
+        for i in range(150):
+            (top / part / f"f{i:03}").write_bytes(content_of(rng, i))
+        os.link(top / part / "f000", top / part / "f070-link")
+        os.symlink("f000", top / part / "f071-symlink")
+    with open(top / "m/sparse", "wb") as f:
+        f.truncate(200_000)
+        f.seek(100_000)
+        f.write(b"middle")
+    with open(top / "m/sparse-small", "wb") as f:
+        f.truncate(50_001)
+    return top
+
+
+@pytest.fixture
+def repo(pxarfs, folder, tree):
+    path = folder / "repo"
+    pxarfs("init", path)
+    pxarfs("backup", "-r", path, f"root.pxar:{tree}", "--backup-id", "test", "--chunk-size", 64,
+           "--backup-time", 1000)
+    return path
+
+
+def read_in_order(top):
+    """{path: content or error number}, folder by folder, in the order of the listing."""
+    out = {}
+
+    def read(folder):
+        for e in list(os.scandir(folder)):
+            if e.is_dir(follow_symlinks=False):
+                read(e.path)
+            elif e.is_file(follow_symlinks=False):
+                try:
+                    with open(e.path, "rb") as f:
+                        out[os.path.relpath(e.path, top)] = f.read()
+                except OSError as error:
+                    out[os.path.relpath(e.path, top)] = error.errno
+
+    read(top)
+    return out
+
+
+@pytest.mark.parametrize("option", ["push=off", "push=1", "push=7", "push=1024",
+                                    "push=65536,cache=1M,readahead=0"])
+def test_content_is_the_same_pushed_or_not(pxarfs, tree, repo, option):
+    expected = read_in_order(tree)
+    with pxarfs.mount("host/test", "root.pxar", repository=repo, options=option) as mount:
+        assert read_in_order(mount.path) == expected
+        after = statistics(mount)
+        if option == "push=off":
+            assert after["pushed"] == 0
+        elif option != "push=1":
+            assert after["pushed"] > 300
+            assert after["read"] < 400
+        # again, from the page cache, and as stat says it is
+        assert read_in_order(mount.path) == expected
+        for path, content in expected.items():
+            assert (mount.path / path).stat().st_size == len(content)
+        assert mount.log().count("\n") == 1  # the statistics
+
+
+def test_a_single_stream_is_pushed_too(pxarfs, folder):
+    rng = random.Random(4)
+    contents = {b"f%03d" % i: content_of(rng, i) for i in range(200)}
+    archive = folder / "single.pxar"
+    archive.write_bytes(handmade.folder([(name, handmade.file(content))
+                                         for name, content in contents.items()]))
+    with pxarfs.mount(archive) as mount:
+        assert read_in_order(mount.path) == {name.decode(): c for name, c in contents.items()}
+        assert statistics(mount)["pushed"] > 100
+
+
+def test_only_files_that_the_kernel_knows_are_pushed(pxarfs, tree, repo):
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        for i in (0, 1, 2, 4):  # 3 is empty
+            assert (mount.path / "z" / f"f{i:03}").read_bytes() == \
+                (tree / "z" / f"f{i:03}").read_bytes()
+        time.sleep(0.2)
+        # nobody has listed the folder: the kernel knows what was opened
+        assert statistics(mount)["pushed"] <= 4
+
+
+def test_random_reads_push_nothing(pxarfs, tree, repo):
+    paths = [p for p in read_in_order(tree)]
+    random.Random(5).shuffle(paths)
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        subprocess.run(["find", mount.path, "-size", "+1000000"], check=True)
+        for path in paths[:40]:
+            (mount.path / path).read_bytes()
+        assert statistics(mount)["pushed"] < 200
+
+
+def test_a_damaged_chunk_is_told_to_who_reads_its_files_only(pxarfs, folder, tree, repo):
+    index = datastore.index(repo / "host/test" / TIME / "root.pxar.pld.didx")
+    expected = read_in_order(tree)
+    begin = index[len(index) // 2 - 1][0]
+    end, digest = index[len(index) // 2]
+    chunk = datastore.chunk_path(repo, digest)
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    os.chmod(chunk, 0o644)
+    chunk.write_bytes(data)
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        got = read_in_order(mount.path)
+        pushed = statistics(mount)["pushed"]
+        log = mount.log()
+    bad = {path for path in expected if got[path] != expected[path]}
+    assert {got[path] for path in bad} == {errno.EIO}
+    assert 1 <= len(bad) <= (end - begin) // 1000 + 3
+    assert pushed > 300
+    # one line for each READ that failed, none of the pushing
+    assert len([line for line in log.splitlines() if digest in line]) <= 2 * len(bad)
+
+
+def resident_mib(mount):
+    with open(f"/proc/{mount.process.pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
+
+
+def test_memory_is_bounded_by_the_cache_when_all_was_read(pxarfs, folder):
+    top = folder / "tree"
+    rng = random.Random(6)
+    for d in range(20):
+        (top / f"d{d}").mkdir(parents=True)
+        for i in range(400):
+            (top / f"d{d}" / f"f{i}").write_bytes(rng.randbytes(10_000))
+    repo = folder / "repo"
+    pxarfs("init", repo)
+    pxarfs("backup", "-r", repo, f"root.pxar:{top}", "--backup-id", "test")
+    with pxarfs.mount("host/test", "root.pxar", repository=repo, options="cache=32M") as mount:
+        subprocess.run(f"tar -cf - -C {mount.path} . | cat >/dev/null", shell=True, check=True)
+        after = statistics(mount)
+        assert after["pushed"] > 7000 and after["read"] < 1000
+        if "san" not in str(pxarfs.program):
+            wait_for(lambda: resident_mib(mount) <= 32 + 25)
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.4])
+def test_a_signal_in_the_midst_of_pushing_ends_it_at_once(pxarfs, tree, repo, delay):
+    mount = pxarfs.mount("host/test", "root.pxar", repository=repo)
+    reader = subprocess.Popen(f"while tar -cf - -C {mount.path} . | cat >/dev/null; do "
+                              f"[ -e {mount.path}/m ] || exit; done",
+                              shell=True, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    begin = time.monotonic()
+    mount.process.send_signal(signal.SIGTERM)
+    assert mount.process.wait(5) == 0
+    assert time.monotonic() - begin < 1.5
+    assert not os.path.ismount(mount.path)
+    reader.wait(10)
+
+
+class SmallFiles(Store):
+    """A store that can hang, of an archive of many small files."""
+
+    def __init__(self, pxarfs, folder):
+        rng = random.Random(8)
+        self.contents = [rng.randbytes(8000) for _ in range(1500)]
+        inner = handmade.folder([(b"f%04d" % i, handmade.file(c))
+                                 for i, c in enumerate(self.contents)])
+        outer = folder / "outer.pxar"
+        outer.write_bytes(handmade.folder([(b"inner.pxar", handmade.file(inner))]))
+        self.pxarfs = pxarfs
+        self.mount = pxarfs.mount(outer, name="outer", options="readahead=0")
+        self.path = self.mount.path / "inner.pxar"
+
+
+@pytest.fixture
+def hanging(pxarfs, folder):
+    store = SmallFiles(pxarfs, folder)
+    yield store
+    store.go_on()
+
+
+def test_a_pusher_that_waits_for_a_dead_store_holds_nobody_up(pxarfs, hanging):
+    # a cache that does not hold what the count of hard links reads
+    mount = pxarfs.mount(hanging.path, options="readahead=0,cache=1M")
+    os.listdir(mount.path)
+    hanging.hang()
+    readers = [subprocess.Popen(["cat", *(mount.path / f"f{i:04}" for i in range(k, k + 300))],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+               for k in (0, 400, 800, 1100)]
+    wait_for(lambda: statistics(mount)["waiting"] >= 4)
+    subprocess.run(["df", mount.path], check=True, capture_output=True, timeout=1)
+    hanging.go_on()
+    for p in readers:
+        assert p.wait(20) == 0
+    hanging.hang()
+    reader = subprocess.Popen(["cat", *(mount.path / f"f{i:04}" for i in range(1450, 1500))],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begin = time.monotonic()
+    mount.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not os.path.ismount(mount.path), 2)
+    assert time.monotonic() - begin < 1.5
+    reader.wait(5)
+    hanging.go_on()
+    assert mount.process.wait(3) == 0
