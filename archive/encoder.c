@@ -28,7 +28,7 @@ struct encoder {
 	struct encoder_sink meta, payload;
 	void (*suggest_cut)(void *arg, uint64_t payload_offset);
 	void *suggest_arg;
-	bool split;
+	bool split, reuse_counts_content;
 
 	uint64_t meta_offset, payload_offset;
 	uint64_t reference_end; /* of the last payload referred to */
@@ -224,6 +224,7 @@ int encoder_new(struct encoder **out, const struct encoder_params *params,
 	e->meta = params->meta;
 	e->payload = params->payload;
 	e->split = params->payload.write != NULL;
+	e->reuse_counts_content = params->reuse_counts_content;
 	e->suggest_cut = params->suggest_cut;
 	e->suggest_arg = params->suggest_arg;
 	wbuf_init(&e->head, HEAD_SIZE_MAX);
@@ -441,7 +442,7 @@ int encoder_file_reuse(struct encoder *e, const char *name, const struct metadat
 		return head_error(rc, err);
 
 	suggest(e);
-	rc = end_head(e, name, 0, err);
+	rc = end_head(e, name, e->reuse_counts_content ? size : 0, err);
 	if (rc < 0)
 		return rc;
 	e->reference_end = end;

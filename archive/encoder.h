@@ -44,6 +44,10 @@ struct encoder_params {
 	const void *prelude; /* version 2 only, borrowed by encoder_new(); NULL: none */
 	size_t prelude_size;
 
+	/* Version 2: the goodbye slots of reused files count their content, as those of files that
+	 * are written do.  Both forms are valid; so, what was reused does not show. */
+	bool reuse_counts_content;
+
 	/* Version 2, may be NULL: called before anything of a regular file is written or
 	 * referenced (not for hard links), with encoder_payload_offset(): a good place for a
 	 * cut.  The same offset may come again. */
@@ -70,7 +74,8 @@ int encoder_file_end(struct encoder *e, struct err *err); /* -EINVAL: bytes are 
 
 /* A file whose payload is (or will be) in the payload stream already: version 2 only.
  * `payload_offset` is that of its PAYLOAD header, neither below encoder_payload_offset() nor
- * inside the payload that was last referred to.  Its goodbye slot does not count the content. */
+ * inside the payload that was last referred to.  Its goodbye slot does not count the content
+ * unless params.reuse_counts_content says so. */
 int encoder_file_reuse(struct encoder *e, const char *name, const struct metadata *meta,
 		       uint64_t payload_offset, uint64_t size, uint64_t *filename_offset,
 		       struct err *err);

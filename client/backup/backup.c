@@ -4,6 +4,7 @@
 #include "archive/manifest_sign.h"
 #include "archive/master_key.h"
 #include "client/backup/backup_image.h"
+#include "client/backup/previous.h"
 #include "client/repo/repo_rate.h"
 
 #include <assert.h>
@@ -21,19 +22,16 @@ struct backup {
 	atomic_uint_fast64_t bytes_expected;
 	uint64_t elapsed_ms;
 
-	/* While it runs; the writer is NULL in a dry run, the reader otherwise. */
+	/* While it runs: */
 	struct upload_pool *pool;
-	struct repo_writer *writer;
-	struct repo_reader *reader;
+	struct repo_writer *writer; /* NULL: a dry run */
 	struct backup_catalog *catalog;
 	struct blob_codec *codec; /* has the key when blobs are encrypted */
 	struct blob_codec *plain_codec; /* what is never encrypted: the manifest, the wrapped key */
 	struct digest_ctx *digest;
 
-	bool has_previous;
-	struct snapshot_name previous_name;
-	struct manifest *previous; /* NULL: none, or not usable */
-	bool knows_names; /* from the previous manifest, usable or not */
+	struct previous previous;
+	bool compared; /* an archive with that one's */
 	enum archive_names names;
 };
 
@@ -57,137 +55,13 @@ static bool is_stopped(const struct backup *b)
 	return b->params->stop && atomic_load_explicit(b->params->stop, memory_order_relaxed);
 }
 
+/* What chunks and blobs are encrypted with; NULL: they are not. */
+static const struct crypt_key *data_key(const struct backup_params *p)
+{
+	return p->crypt_mode == CRYPT_MODE_ENCRYPT ? p->key : NULL;
+}
+
 /* --- what there was before --- */
-
-static int get_previous(const struct backup *b, const char *name, struct repo_file *out,
-			struct err *err)
-{
-	return b->writer ? repo_writer_get_previous(b->writer, name, out, err) :
-			   repo_reader_get_file(b->reader, name, out, err);
-}
-
-static int check_previous(const struct backup *b, const struct manifest *m,
-			  const struct wbuf *text, struct err *err)
-{
-	if (b->params->key && !manifest_has_key(m))
-		return err_set(err, ENOKEY, "it was made without a key");
-	return manifest_check_key(m, text->data, text->size, b->params->key, err);
-}
-
-/* Only how archives are named is taken from a manifest that cannot be trusted. */
-static int read_previous_manifest(struct backup *b, struct manifest **out, struct err *err)
-{
-	AUTO(repo_file) struct repo_file file = { 0 };
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
-	AUTO(manifest) struct manifest *m = NULL;
-	int rc = get_previous(b, MANIFEST_BLOB_NAME, &file, err);
-
-	if (rc == 0)
-		rc = blob_decode(b->plain_codec, file.data, file.size, MANIFEST_SIZE_MAX, &text,
-				 err);
-	if (rc == 0)
-		rc = manifest_decode(text.data, text.size, &m, err);
-	if (rc < 0)
-		return rc;
-	b->knows_names = archive_name_convention(m, &b->names);
-	rc = check_previous(b, m, &text, err);
-	if (rc == 0)
-		*out = steal(&m);
-	return rc;
-}
-
-/* Without a usable manifest the backup goes on as if it were the first. */
-static void load_previous_manifest(struct backup *b)
-{
-	struct err err = ERR_INIT;
-	int rc = read_previous_manifest(b, &b->previous, &err);
-
-	if (rc < 0)
-		say(b, BACKUP_MESSAGE_WARNING, "the previous snapshot is not used: %s",
-		    err_text(&err, rc));
-}
-
-/* An index of the previous snapshot, as long as its file is held. */
-struct previous_index {
-	struct repo_file file;
-	struct didx ix;
-	struct fidx image; /* instead, for one */
-	bool usable;
-};
-
-static void previous_index_release(struct previous_index *p)
-{
-	repo_file_release(&p->file);
-}
-DEFINE_AUTO_STRUCT(previous_index)
-
-/* Chunks of another crypt mode are not what this backup would store. */
-static int check_previous_mode(const struct backup *b, const struct manifest_file *file,
-			       struct err *err)
-{
-	if (file->crypt_mode == b->params->crypt_mode)
-		return 0;
-	return err_set(err, EKEYREJECTED, "its crypt mode is %s, not %s",
-		       crypt_mode_text(file->crypt_mode), crypt_mode_text(b->params->crypt_mode));
-}
-
-static int open_previous_index(const struct backup *b, const char *name,
-			       struct previous_index *p, struct err *err)
-{
-	int rc = didx_open(&p->ix, p->file.data, p->file.size, err);
-
-	return rc < 0 ? rc : manifest_check(b->previous, name, p->ix.size, &p->ix.csum, err);
-}
-
-static int open_previous_image(const struct backup *b, const char *name,
-			       struct previous_index *p, struct err *err)
-{
-	int rc = fidx_open(&p->image, p->file.data, p->file.size, err);
-
-	return rc < 0 ? rc : manifest_check(b->previous, name, p->image.size, &p->image.csum, err);
-}
-
-/* A missing or damaged one costs time, not the backup. */
-static void load_previous_index(struct backup *b, const char *name, bool is_image,
-				struct previous_index *out)
-{
-	const struct manifest_file *file = b->previous ? manifest_find(b->previous, name) : NULL;
-	struct err err = ERR_INIT;
-	int rc;
-
-	if (!file)
-		return;
-	rc = check_previous_mode(b, file, &err);
-	if (rc == 0)
-		rc = get_previous(b, name, &out->file, &err);
-	if (rc == 0)
-		rc = is_image ? open_previous_image(b, name, out, &err) :
-				open_previous_index(b, name, out, &err);
-	if (rc < 0)
-		say(b, BACKUP_MESSAGE_WARNING, "the previous %s is not used: %s", name,
-		    err_text(&err, rc));
-	out->usable = rc == 0;
-}
-
-/* The previous archive of that name, in either convention of split archives; a legacy one is
- * of no use to a split one, as its chunks are cut elsewhere. */
-static bool find_previous_archive(const struct backup *b, const char *name,
-				  struct archive_name *out)
-{
-	const bool split = b->params->mode != BACKUP_MODE_LEGACY;
-	struct archive_name single;
-	struct err err = ERR_INIT;
-
-	if (!b->previous)
-		return false;
-	if (!split) {
-		if (archive_name_make(name, false, b->names, &single, &err) < 0)
-			return false;
-		*out = single;
-		return manifest_find(b->previous, single.meta) != NULL;
-	}
-	return archive_name_find(b->previous, name, out, &err) == 0 && out->payload[0];
-}
 
 /* How much an archive or image will have, if it is about as large as it was.  False: it is new,
  * nobody knows. */
@@ -200,11 +74,11 @@ static bool expected_size(const struct backup *b, const struct backup_spec *spec
 		*size = spec->image_size;
 		return true;
 	}
-	if (spec->type != BACKUP_SPEC_ARCHIVE || !find_previous_archive(b, spec->name, &names))
+	if (spec->type != BACKUP_SPEC_ARCHIVE || !previous_find_archive(&b->previous, spec->name, &names))
 		return false;
-	file = manifest_find(b->previous, names.meta);
+	file = manifest_find(b->previous.manifest, names.meta);
 	*size = file ? file->size : 0;
-	file = names.payload[0] ? manifest_find(b->previous, names.payload) : NULL;
+	file = names.payload[0] ? manifest_find(b->previous.manifest, names.payload) : NULL;
 	*size += file ? file->size : 0;
 	return true;
 }
@@ -227,56 +101,29 @@ static void decide_names(struct backup *b)
 {
 	if (b->params->names_given)
 		b->names = b->params->names;
-	else if (!b->knows_names)
+	else if (b->previous.knows_names)
+		b->names = b->previous.names;
+	else
 		b->names = repo_default_names(b->params->repo);
 }
 
 /* --- session --- */
 
-/* A dry run looks at the newest snapshot as any reader does; a group without one is new. */
-static int open_reader(struct backup *b, struct err *err)
-{
-	const struct snapshot_group *g = &b->params->name.group;
-	struct repo *repo = b->params->repo;
-	char text[sizeof(g->type) + sizeof(g->id) + 1];
-	int rc;
-
-	snprintf(text, sizeof(text), "%s/%s", g->type, g->id);
-	rc = repo_resolve(repo, text, g->ns, &b->previous_name, err);
-	if (rc == 0)
-		rc = repo_read(repo, &b->previous_name, &b->reader, err);
-	b->has_previous = rc == 0;
-	return rc == -ENOENT ? 0 : rc;
-}
-
-static int open_writer(struct backup *b, struct err *err)
+static int open_session(struct backup *b, struct err *err)
 {
 	const struct repo_writer_params params = { .name = b->params->name,
 						   .owner = b->params->owner };
-	const struct snapshot_name *previous;
 	const struct repo_rate rate = { b->params->rate, b->params->burst, b->params->stop };
-	int rc = repo_write(b->params->repo, &params, &b->writer, err);
+	int rc = 0;
 
-	if (rc == 0 && rate.rate)
+	if (!b->params->dry_run)
+		rc = repo_write(b->params->repo, &params, &b->writer, err);
+	if (rc == 0 && b->writer && rate.rate)
 		rc = repo_rate_limit(&b->writer, &rate, err);
+	if (rc == 0)
+		rc = previous_open(&b->previous, b->params, b->writer, err);
 	if (rc < 0)
 		return rc;
-	previous = repo_writer_previous(b->writer);
-	if (previous) {
-		b->has_previous = true;
-		b->previous_name = *previous;
-	}
-	return 0;
-}
-
-static int open_session(struct backup *b, struct err *err)
-{
-	int rc = b->params->dry_run ? open_reader(b, err) : open_writer(b, err);
-
-	if (rc < 0)
-		return rc;
-	if (b->has_previous)
-		load_previous_manifest(b);
 	decide_names(b);
 	expect_as_before(b);
 	return 0;
@@ -334,6 +181,7 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 	const struct walk_params walk = walk_params_of(b, spec);
 	AUTO(previous_index) struct previous_index meta = { 0 };
 	AUTO(previous_index) struct previous_index payload = { 0 };
+	AUTO(change) struct change *change = NULL;
 	struct archive_name previous = { 0 }, names;
 	int rc = archive_name_make(spec->name, split, b->names, &names, err);
 
@@ -341,10 +189,17 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 		rc = ensure_catalog(b, err);
 	if (rc < 0)
 		return rc;
-	if (find_previous_archive(b, spec->name, &previous)) {
-		load_previous_index(b, previous.meta, false, &meta);
-		load_previous_index(b, previous.payload, false, &payload);
+	if (previous_find_archive(&b->previous, spec->name, &previous)) {
+		previous_index_load(&b->previous, previous.meta, false, &meta);
+		previous_index_load(&b->previous, previous.payload, false, &payload);
+	} else {
+		previous_explain(&b->previous, spec->name);
 	}
+	if (b->params->mode == BACKUP_MODE_METADATA && meta.usable && payload.usable)
+		rc = previous_compare(&b->previous, spec->name, &previous, &change, err);
+	if (rc < 0)
+		return rc;
+	b->compared = b->compared || change;
 	/* The payload's entry stands before the metadata's in the manifest. */
 	struct backup_archive archive = {
 		.target = target_of(b),
@@ -355,6 +210,8 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 		.payload = split ? &streams[0] : NULL,
 		.previous_meta = meta.usable ? &meta.ix : NULL,
 		.previous_payload = payload.usable ? &payload.ix : NULL,
+		.change = change,
+		.padding_percent_max = b->params->padding_percent_max,
 		.catalog = b->catalog,
 	};
 	memcpy(archive.meta->name, names.meta, sizeof(names.meta));
@@ -388,7 +245,7 @@ static int run_image(struct backup *b, size_t spec_index, struct backup_stream *
 	AUTO(previous_index) struct previous_index previous = { 0 };
 
 	snprintf(s->name, sizeof(s->name), "%s.fidx", spec->name);
-	load_previous_index(b, s->name, true, &previous);
+	previous_index_load(&b->previous, s->name, true, &previous);
 
 	const struct backup_image image = {
 		.target = target_of(b),
@@ -593,12 +450,6 @@ static unsigned core_count(void)
 	return n < 1 ? 1 : n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
 }
 
-/* What chunks and blobs are encrypted with; NULL: they are not. */
-static const struct crypt_key *data_key(const struct backup_params *p)
-{
-	return p->crypt_mode == CRYPT_MODE_ENCRYPT ? p->key : NULL;
-}
-
 static int zstd_level(const struct backup_params *p)
 {
 	return p->compression == 0		     ? BLOB_ZSTD_LEVEL :
@@ -629,8 +480,8 @@ static void end_session(struct backup *b)
 {
 	backup_catalog_free(steal(&b->catalog));
 	upload_pool_free(steal(&b->pool));
+	previous_release(&b->previous);
 	repo_writer_free(steal(&b->writer));
-	repo_reader_free(steal(&b->reader));
 }
 
 int backup_run(struct backup *b, struct err *err)
@@ -703,7 +554,6 @@ void backup_free(struct backup *b)
 	if (!b)
 		return;
 	end_session(b);
-	manifest_free(b->previous);
 	blob_codec_free(b->codec);
 	blob_codec_free(b->plain_codec);
 	digest_ctx_free(b->digest);
@@ -727,6 +577,13 @@ void backup_progress(struct backup *b, struct backup_progress *out)
 
 		out->entries += atomic_load_explicit(&w->entries, memory_order_relaxed);
 		out->files += atomic_load_explicit(&w->files, memory_order_relaxed);
+		out->links += atomic_load_explicit(&w->links, memory_order_relaxed);
+		out->reused_files +=
+			atomic_load_explicit(&w->reused_files, memory_order_relaxed);
+		out->reused_file_bytes +=
+			atomic_load_explicit(&w->reused_bytes, memory_order_relaxed);
+		out->opened_files += atomic_load_explicit(&w->opened, memory_order_relaxed);
+		out->read_bytes += atomic_load_explicit(&w->bytes, memory_order_relaxed);
 		out->skipped += atomic_load_explicit(&w->skipped, memory_order_relaxed);
 	}
 }
@@ -748,7 +605,12 @@ enum archive_names backup_names(const struct backup *b)
 
 const struct snapshot_name *backup_previous(const struct backup *b)
 {
-	return b->has_previous ? &b->previous_name : NULL;
+	return b->previous.exists ? &b->previous.name : NULL;
+}
+
+bool backup_compared(const struct backup *b)
+{
+	return b->compared;
 }
 
 uint64_t backup_elapsed_ms(const struct backup *b)

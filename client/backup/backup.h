@@ -8,7 +8,7 @@
  *
  * Of the last snapshot only that is reused which was made in the same way: its manifest must have
  * our key's fingerprint and signature (or none, when there is no key), and the archive our crypt
- * mode.  Otherwise everything is stored anew, and a message says why.
+ * mode.  Otherwise everything is read and stored anew, and a message says why.
  *
  * Owner:   free with backup_free(); the parameters and what they point to outlive it.
  * Threads: backup_run() on one; backup_progress() from any other meanwhile.
@@ -33,6 +33,7 @@ enum {
 enum backup_mode {
 	BACKUP_MODE_LEGACY, /* one stream an archive, and a catalog */
 	BACKUP_MODE_DATA, /* two streams, every file read */
+	BACKUP_MODE_METADATA, /* two streams; files that have not changed are not read */
 };
 
 enum backup_message {
@@ -48,6 +49,9 @@ struct backup_params {
 	const struct backup_spec *specs; /* checked */
 	size_t spec_count;
 	enum backup_mode mode;
+	bool mode_given; /* say so when METADATA has nothing to compare with */
+	bool detect_ctime; /* METADATA: changed is also what has a ctime after the last backup's start */
+	unsigned padding_percent_max; /* METADATA: of a payload stream, for chunks used in part */
 	bool names_given; /* else `names` is found: previous snapshot's, repository's */
 	enum archive_names names;
 	size_t chunk_size_avg;
@@ -87,7 +91,9 @@ int backup_run(struct backup *b, struct err *err);
 struct backup_progress {
 	uint64_t bytes; /* of all streams, as far as they are indexed */
 	uint64_t new_bytes, reused_bytes; /* together a little more than that */
-	uint64_t entries, files, skipped;
+	uint64_t entries, files, links, skipped;
+	uint64_t reused_files, reused_file_bytes; /* of those files: their content was not read */
+	uint64_t opened_files, read_bytes; /* of the source */
 	uint64_t bytes_expected; /* going by the previous snapshot; 0: not known */
 };
 void backup_progress(struct backup *b, struct backup_progress *out);
@@ -97,6 +103,7 @@ size_t backup_stream_count(const struct backup *b);
 const struct backup_stream *backup_stream(const struct backup *b, size_t i);
 enum archive_names backup_names(const struct backup *b);
 const struct snapshot_name *backup_previous(const struct backup *b); /* NULL: none */
+bool backup_compared(const struct backup *b); /* with it: some archive's content */
 uint64_t backup_elapsed_ms(const struct backup *b);
 
 #endif

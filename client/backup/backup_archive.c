@@ -149,21 +149,46 @@ static int end_streams(const struct pair *p, struct err *err)
 	return rc;
 }
 
+/* Where the payload goes: straight up, or by way of what splices older chunks in. */
+static int connect_payload(const struct backup_archive *a, struct upload *payload,
+			   struct walk_params *walk, struct splice **splice, struct err *err)
+{
+	const struct splice_params params = {
+		.change = a->change,
+		.old = a->previous_payload,
+		.padding_percent_max = a->padding_percent_max,
+		.payload = payload,
+		.stats = &a->payload->splice,
+	};
+	int rc;
+
+	walk->encoder.payload = (struct encoder_sink){ upload_write, payload };
+	walk->encoder.suggest_cut = upload_suggest_cut;
+	walk->encoder.suggest_arg = payload;
+	if (!a->change)
+		return 0;
+	rc = splice_new(splice, &params, err);
+	if (rc < 0)
+		return rc;
+	walk->encoder.payload = (struct encoder_sink){ splice_write, *splice };
+	walk->encoder.reuse_counts_content = true;
+	walk->reuse = splice_hooks(*splice);
+	return 0;
+}
+
 static int walk_into(const struct backup_archive *a, const struct pair *p, struct err *err)
 {
 	struct walk_params walk = *a->walk;
 	struct catalog_writer *catalog = a->catalog ? &a->catalog->writer : NULL;
+	AUTO(splice) struct splice *splice = NULL;
 	int rc = 0;
 
 	walk.split = a->payload != NULL;
 	walk.stop = a->target.stop;
 	walk.encoder.meta = (struct encoder_sink){ upload_write, p->uploads[0] };
-	if (walk.split) {
-		walk.encoder.payload = (struct encoder_sink){ upload_write, p->uploads[1] };
-		walk.encoder.suggest_cut = upload_suggest_cut;
-		walk.encoder.suggest_arg = p->uploads[1];
-	}
-	if (catalog) {
+	if (walk.split)
+		rc = connect_payload(a, p->uploads[1], &walk, &splice, err);
+	if (rc == 0 && catalog) {
 		walk.observer = (struct walk_observer){ catalog_writer_dir_begin,
 							catalog_writer_dir_end,
 							catalog_writer_entry, catalog };

@@ -11,7 +11,7 @@
 #define PXARFS_BACKUP_ARCHIVE_H
 
 #include "archive/catalog.h"
-#include "client/backup/upload.h"
+#include "client/backup/splice.h"
 #include "client/fs/walk.h"
 
 enum backup_stream_kind {
@@ -28,6 +28,7 @@ struct backup_stream {
 	enum backup_stream_kind kind;
 	char name[ARCHIVE_NAME_SIZE_MAX + 1]; /* as stored; set before any of it is written */
 	struct upload_stats stats; /* may be read while it is written */
+	struct splice_stats splice; /* of a payload, at the end */
 	uint64_t size; /* at the end: as the manifest has it */
 	struct digest csum;
 };
@@ -56,6 +57,8 @@ struct backup_archive {
 	struct backup_stream *meta; /* or the single stream */
 	struct backup_stream *payload; /* NULL: a single stream */
 	const struct didx *previous_meta, *previous_payload; /* NULL: none */
+	struct change *change; /* over the previous archive; NULL: every file is read */
+	unsigned padding_percent_max; /* with `change` */
 	struct backup_catalog *catalog; /* with a single stream; may be NULL */
 };
 

@@ -22,9 +22,10 @@
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
 	const char *rate, *burst, *on_read_error;
-	uint64_t time, chunk_size_kib, entries_max, threads, compression;
+	uint64_t time, chunk_size_kib, entries_max, padding_limit, threads, compression;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
+	bool detect_ctime;
 	struct keys_options keys;
 };
 
@@ -94,8 +95,16 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		{ "backup-time", 0, OPT_UINT, &s->time, "SECONDS",
 		  "time of the snapshot, since 1970 (default: now)" },
 		{ "change-detection-mode", 0, OPT_STRING, &s->mode, "MODE",
-		  "data (default): a metadata and a payload stream, every file is read; legacy: "
-		  "one stream and a catalog" },
+		  "metadata (default): two streams; a file whose size and mtime are those of the "
+		  "group's last snapshot is not read, unless the chunks that hold it are hardly "
+		  "used any more; data: two streams, every file is read; legacy: one stream and a "
+		  "catalog" },
+		{ "detect-ctime", 0, OPT_FLAG, &s->detect_ctime, NULL,
+		  "metadata mode: also read files whose ctime is not before the last backup's "
+		  "start: finds content that was changed behind a restored mtime" },
+		{ "padding-limit", 0, OPT_UINT, &s->padding_limit, "PERCENT",
+		  "metadata mode: how much of the payload stream may be chunks' bytes that are no "
+		  "file's any more (default: 10)" },
 		{ "archive-names", 0, OPT_STRING, &s->names, "NAMES",
 		  "how the two streams are named: pbs (root.mpxar, root.ppxar) or design "
 		  "(root.pxar.meta, root.pxar.pld), which the official client cannot open "
@@ -128,7 +137,7 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		{ "burst", 0, OPT_STRING, &s->burst, "SIZE",
 		  "with --rate: after a rest, so many at once (default: those of a second)" },
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
-		  "read everything, store nothing, say what would be stored" },
+		  "read what a backup would read, store nothing, say what would be stored" },
 		KEYS_OPT_WRITE(s->keys),
 		CMD_OPT_OUTPUT_FORMAT(s->output_format),
 		{ 0 },
@@ -143,6 +152,22 @@ static bool is_chunk_size(uint64_t kib)
 	       (kib & (kib - 1)) == 0;
 }
 
+static bool take_mode(const char *text, struct backup_params *p)
+{
+	static const char *const modes[] = { [BACKUP_MODE_LEGACY] = "legacy",
+					     [BACKUP_MODE_DATA] = "data",
+					     [BACKUP_MODE_METADATA] = "metadata" };
+
+	p->mode = BACKUP_MODE_METADATA;
+	p->mode_given = text != NULL;
+	for (size_t i = 0; text && i < sizeof(modes) / sizeof(modes[0]); i++) {
+		p->mode = (enum backup_mode)i;
+		if (strcmp(text, modes[i]) == 0)
+			return true;
+	}
+	return !text;
+}
+
 /* The choices among words; -1, or an exit status. */
 static int take_words(const struct cmd *self, struct job *j)
 {
@@ -150,16 +175,13 @@ static int take_words(const struct cmd *self, struct job *j)
 	struct backup_params *p = &j->params;
 	struct err err = ERR_INIT;
 
-	if (strcmp(s->mode, "legacy") == 0)
-		p->mode = BACKUP_MODE_LEGACY;
-	else if (strcmp(s->mode, "data") == 0)
-		p->mode = BACKUP_MODE_DATA;
-	else if (strcmp(s->mode, "metadata") == 0)
-		return opts_usage(self, "--change-detection-mode metadata is not supported yet: "
-				  "use data");
-	else
-		return opts_usage(self, "--change-detection-mode is legacy or data, not '%s'",
-				  s->mode);
+	if (!take_mode(s->mode, p))
+		return opts_usage(self, "--change-detection-mode is metadata, data or legacy, not "
+				  "'%s'", s->mode);
+	if (s->padding_limit > 100)
+		return opts_usage(self, "--padding-limit is a percentage, 0 to 100");
+	if (p->mode != BACKUP_MODE_METADATA && s->detect_ctime)
+		return opts_usage(self, "--detect-ctime needs --change-detection-mode metadata");
 	if (s->names && strcmp(s->names, "pbs") != 0 && strcmp(s->names, "design") != 0)
 		return opts_usage(self, "--archive-names is pbs or design, not '%s'", s->names);
 	p->names_given = s->names != NULL;
@@ -292,6 +314,8 @@ static void take_rest(struct job *j)
 	p->all_file_systems = s->all_file_systems;
 	p->entries_max = s->entries_max;
 	p->skip_e2big_xattr = s->skip_e2big_xattr;
+	p->detect_ctime = s->detect_ctime;
+	p->padding_percent_max = (unsigned)s->padding_limit;
 	p->message = on_message;
 	p->message_arg = j;
 	p->stop = &stop_requested;
@@ -306,10 +330,10 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 
 	j->settings = (struct settings){ .ns = "",
 					 .type = "host",
-					 .mode = "data",
 					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
-					 .entries_max = WALK_ENTRIES_MAX_DEFAULT };
+					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
+					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);
 	if (status < 0)
 		status = take_words(self, j);
@@ -388,6 +412,50 @@ static void print_stream(const struct backup_stream *s, int name_width, bool dry
 	       bytes, s->stats.chunks, new, reused, stored, (double)s->stats.elapsed_ms / 1000);
 }
 
+/* All payloads together. */
+struct reuse_sum {
+	uint64_t padding_bytes, partial_chunks, injected_bytes, injected_chunks, payload_bytes;
+};
+
+static struct reuse_sum sum_reuse(const struct backup *b)
+{
+	struct reuse_sum sum = { 0 };
+
+	for (size_t i = 0; i < backup_stream_count(b); i++) {
+		const struct backup_stream *s = backup_stream(b, i);
+
+		if (s->kind != BACKUP_STREAM_PAYLOAD)
+			continue;
+		sum.padding_bytes += s->splice.padding_bytes;
+		sum.partial_chunks += s->splice.partial_chunks;
+		sum.injected_bytes += s->stats.injected_bytes;
+		sum.injected_chunks += s->stats.injected_chunks;
+		sum.payload_bytes += s->stats.bytes;
+	}
+	return sum;
+}
+
+/* What was not read because it has not changed; nothing when there was nothing to compare
+ * with. */
+static void print_reuse(const struct backup *b, const struct backup_progress *end)
+{
+	const struct reuse_sum sum = sum_reuse(b);
+	char reused[32], read[32], padding[32];
+
+	if (!backup_compared(b))
+		return;
+	cmd_format_size(end->reused_file_bytes, reused, sizeof(reused));
+	cmd_format_size(end->read_bytes, read, sizeof(read));
+	cmd_format_size(sum.padding_bytes, padding, sizeof(padding));
+	printf("Unchanged and not read: %" PRIu64 " files, %s; read: %" PRIu64 " files, %s\n",
+	       end->reused_files, reused, end->files - end->reused_files, read);
+	printf("Taken over: %" PRIu64 " chunks, %" PRIu64 " of them used in part; padding %s, "
+	       "%.1f %% of the payload\n",
+	       sum.injected_chunks, sum.partial_chunks, padding,
+	       sum.payload_bytes ? 100.0 * (double)sum.padding_bytes / (double)sum.payload_bytes :
+				   0.0);
+}
+
 static void print_text(const struct job *j, struct backup *b, const char *snapshot)
 {
 	struct backup_progress end;
@@ -405,7 +473,10 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 	       "NEW (CHUNKS)", "REUSED (CHUNKS)", "COMPRESSED", "TIME");
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		print_stream(backup_stream(b, i), width, j->settings.dry_run);
+	print_reuse(b, &end);
 	printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
+	if (end.links)
+		printf(", %" PRIu64 " hard links", end.links);
 	if (end.skipped)
 		printf(", %" PRIu64 " SKIPPED", end.skipped);
 	printf("; %.1f s\n", (double)backup_elapsed_ms(b) / 1000);
@@ -417,13 +488,16 @@ static json_t *stream_json(const struct backup_stream *s)
 					     "blob" };
 	const struct upload_stats *st = &s->stats;
 
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "filename", s->name, "kind", kinds[s->kind],
 			 "bytes", (json_int_t)st->bytes, "chunks", (json_int_t)st->chunks,
 			 "new-bytes", (json_int_t)st->new_bytes,
 			 "new-chunks", (json_int_t)st->new_chunks,
 			 "reused-bytes", (json_int_t)st->reused_bytes,
 			 "reused-chunks", (json_int_t)st->reused_chunks,
+			 "injected-bytes", (json_int_t)st->injected_bytes,
+			 "injected-chunks", (json_int_t)st->injected_chunks,
+			 "padding-bytes", (json_int_t)s->splice.padding_bytes,
 			 "compressed-bytes", (json_int_t)st->stored_bytes,
 			 "duplicate-chunks", (json_int_t)st->duplicates,
 			 "elapsed-ms", (json_int_t)st->elapsed_ms);
@@ -438,6 +512,24 @@ static const char *fingerprint_of(const struct job *j, char out[CRYPT_FINGERPRIN
 	return out;
 }
 
+/* What was read of the source, and what was not. */
+static json_t *reading_json(const struct backup *b, const struct backup_progress *end)
+{
+	const struct reuse_sum sum = sum_reuse(b);
+
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "compared", backup_compared(b),
+			 "opened-files", (json_int_t)end->opened_files,
+			 "read-files", (json_int_t)(end->files - end->reused_files),
+			 "read-bytes", (json_int_t)end->read_bytes,
+			 "unchanged-files", (json_int_t)end->reused_files,
+			 "unchanged-bytes", (json_int_t)end->reused_file_bytes,
+			 "injected-chunks", (json_int_t)sum.injected_chunks,
+			 "injected-bytes", (json_int_t)sum.injected_bytes,
+			 "partial-chunks", (json_int_t)sum.partial_chunks,
+			 "padding-bytes", (json_int_t)sum.padding_bytes);
+}
+
 static int print_json(const struct job *j, struct backup *b, const char *snapshot)
 {
 	const struct snapshot_name *name = &j->params.name;
@@ -449,14 +541,16 @@ static int print_json(const struct job *j, struct backup *b, const char *snapsho
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		json_array_append_new(streams, stream_json(backup_stream(b, i)));
 	backup_progress(b, &end);
-	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s*, s:o, s:I, s:I, s:I, s:I}",
+	root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s*, s:o, s:o, s:I, s:I, s:I, s:I, s:I}",
 			 "snapshot", snapshot, "ns", name->group.ns,
 			 "backup-type", name->group.type, "backup-id", name->group.id,
 			 "backup-time", (json_int_t)name->time, "dry-run", j->settings.dry_run,
 			 "crypt-mode", crypt_mode_text(j->keys.mode), "fingerprint",
 			 fingerprint_of(j, fingerprint),
-			 "files", streams, "entries", (json_int_t)end.entries,
+			 "files", streams, "reading", reading_json(b, &end),
+			 "entries", (json_int_t)end.entries,
 			 "regular-files", (json_int_t)end.files,
+			 "hard-links", (json_int_t)end.links,
 			 "skipped", (json_int_t)end.skipped,
 			 "elapsed-ms", (json_int_t)backup_elapsed_ms(b));
 	rc = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;

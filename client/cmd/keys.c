@@ -255,8 +255,7 @@ static int parse_mode(const char *text, enum crypt_mode *out, struct err *err)
 		       text);
 }
 
-/* The given master key beats the default one. */
-static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
+static int read_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
 {
 	AUTO(free) char *path = NULL;
 	int rc;
@@ -266,9 +265,17 @@ static int load_master(const struct keys_options *o, struct wbuf *pem, struct er
 	if (o->master_pubkey_fd)
 		return read_numbered_fd(o->master_pubkey_fd, "master-pubkey-fd", pem, err);
 	rc = find_default(KEYS_DEFAULT_MASTER, &path, err);
-	if (rc)
-		return rc < 0 ? rc : 0;
-	return keys_read_file(path, pem, err);
+	return rc ? rc : keys_read_file(path, pem, err);
+}
+
+/* The given master key beats the default one.  An empty file is a bad one, not none. */
+static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
+{
+	int rc = read_master(o, pem, err);
+
+	if (rc == 0 && pem->size == 0)
+		return err_set(err, EBADMSG, "master key: the file is empty");
+	return rc < 0 ? rc : 0;
 }
 
 static bool master_given(const struct keys_options *o)

@@ -2,7 +2,7 @@
 /*
  * paperkey - a key to print: text or HTML, with QR codes.
  *
- * Layout:  archive/FORMAT.md, "Paper key".
+ * Layout:  archive/FORMAT.md, "Paper keys".
  */
 #ifndef PXARFS_PAPERKEY_H
 #define PXARFS_PAPERKEY_H

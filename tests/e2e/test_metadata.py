@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups that read only what has changed."""
+
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+
+import datastore
+import pytest
+import rows
+import treecopy
+
+from conftest import GOLDEN
+from opens import Opens
+from test_backup import make_tree
+
+MIB = 1 << 20
+ROUNDS = int(os.environ.get("PXARFS_SOAK_ROUNDS", "20"))
+SEED = int(os.environ.get("PXARFS_SOAK_SEED", "1"))
+
+
+@pytest.fixture
+def repo(pxarfs, folder):
+    path = folder / "repo"
+    pxarfs("init", path)
+    return path
+
+
+class Group:
+    """Backups of one tree, each a second after the last."""
+
+    def __init__(self, pxarfs, repo, tree, *args, limit=10):
+        self.pxarfs, self.repo, self.tree, self.args = pxarfs, repo, tree, args
+        self.limit = limit
+        self.time = 1000
+
+    def __call__(self, *args, status=0, **kwargs):
+        """Make one; returns its summary, with all that was said."""
+        self.time += 1
+        done = self.pxarfs("backup", "-r", self.repo, f"root.pxar:{self.tree}", "--backup-id",
+                           "test", "--backup-time", self.time, "--output-format", "json",
+                           *self.args, *args, status=status, **kwargs)
+        out = json.loads(done.stdout)
+        out["said"] = done.stderr
+        out["payload"], out["meta"] = (out["files"] if len(out["files"]) == 2 else (None, None))
+        if out["reading"]["compared"]:
+            assert_counted(out, self.limit)
+        return out
+
+    def assert_shows(self, want=None):
+        want = want or rows.observe(self.tree)
+        with self.pxarfs.mount("host/test", "root.pxar", repository=self.repo) as mount:
+            assert rows.differences(want, rows.observe(mount.path)) == []
+
+
+def assert_counted(out, limit=10):
+    """Numbers that must agree with each other whatever happened."""
+    r, payload = out["reading"], out["payload"]
+    assert r["read-files"] + r["unchanged-files"] == out["regular-files"]
+    assert r["padding-bytes"] <= limit / 100 * payload["bytes"] + 32
+    headers = 16 * r["unchanged-files"]
+    markers = r["injected-bytes"] - r["unchanged-bytes"] - headers - r["padding-bytes"]
+    assert markers in (0, 16, 32)
+    assert payload["bytes"] == (r["injected-bytes"] + r["read-bytes"] + 16 * r["read-files"]
+                                + 32 - markers)
+    assert r["injected-bytes"] <= payload["reused-bytes"]
+
+
+def indexes(repo, seconds):
+    """The two indexes of a snapshot, as lists of (end, digest)."""
+    (found,) = [p for p in (repo / "host" / "test").iterdir() if p.name.endswith(f"{seconds:02}Z")]
+    return [datastore.index(p) for p in sorted(found.glob("*.didx"))]
+
+
+# --- nothing has changed ---
+
+
+@pytest.mark.parametrize("args", [[], ["--chunk-size", 64]], ids=["default", "small-chunks"])
+def test_unchanged_tree_is_not_opened_and_gives_the_same_chunks(pxarfs, folder, repo, args):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, *args)
+    first = backup()
+    assert not first["reading"]["compared"]
+    for _ in range(2):
+        with Opens(tree) as opens:
+            out = backup()
+        assert opens.files == []
+        assert out["reading"]["opened-files"] == out["reading"]["read-bytes"] == 0
+        assert out["reading"]["unchanged-files"] == out["regular-files"]
+        assert out["reading"]["padding-bytes"] == 0
+        assert out["payload"]["new-chunks"] == out["meta"]["new-chunks"] == 0
+        assert out["hard-links"] == 2
+    assert indexes(repo, 41) == indexes(repo, 42) == indexes(repo, 43)
+    backup.assert_shows()
+
+
+def test_the_account_of_opened_files_is_to_be_trusted(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    with Opens(tree) as opens:
+        Group(pxarfs, repo, tree)()
+    assert len(set(opens.files)) > 300
+
+
+def test_metadata_is_stored_anew_without_opening_anything(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    before = indexes(repo, 41)
+    for path in tree.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.chown(path, 77, 88)
+            os.chmod(path, 0o640)
+            os.setxattr(path, "user.new", os.fsencode(path.name))
+    subprocess.run(["chattr", "+A", *tree.glob("d01/f*")], check=True)
+    subprocess.run(["setfacl", "-m", "u:99:r", *tree.glob("d02/f*")], check=True)
+    with Opens(tree) as opens:
+        out = backup()
+    assert opens.files == []
+    assert out["payload"]["new-chunks"] == 0
+    assert out["meta"]["new-chunks"] > 0
+    assert indexes(repo, 42)[1] == before[1], "the payload"
+    backup.assert_shows()
+
+
+# --- something has ---
+
+
+def touch(path, data=None):
+    """Change a file so that it shows."""
+    st = os.lstat(path)
+    if data is not None:
+        path.write_bytes(data)
+    os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns + 10**9))
+
+
+def test_all_kinds_of_change_are_found(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
+    backup()
+    touch(tree / "d01/f0013", b"other content")
+    touch(tree / "d01/f0025")
+    (tree / "d02/f0002").unlink()
+    (tree / "d02/new").write_bytes(b"new")
+    (tree / "d04/f0004").rename(tree / "d04/renamed")
+    shutil.move(tree / "d05", tree / "d02/moved")
+    os.link(tree / "d07/suid", tree / "a-first-name")
+    (tree / "big").unlink()  # d00/hard and zz-hard are left
+    (tree / "d08/f0008").unlink()
+    (tree / "d08/f0008").mkdir()
+    (tree / "d08/f0008/inside").write_bytes(b"x")
+    shutil.rmtree(tree / "d09")
+    (tree / "d09").write_bytes(b"a file now")
+    with Opens(tree) as opens:
+        out = backup()
+    backup.assert_shows()
+    touched = {os.fsencode(tree / p) for p in ("d01/f0013", "d01/f0025", "d02/new", "d04/renamed",
+                                               "d08/f0008/inside", "d09", "a-first-name")}
+    assert touched <= set(opens.files)
+    assert out["reading"]["unchanged-files"] > 200
+    # content under a name that used to be a further one is found, too
+    assert os.fsencode(tree / "zz-hard") not in opens.files
+    assert out["reading"]["read-bytes"] < 5 * MIB
+    out = backup()
+    assert out["reading"]["read-bytes"] == 0
+    backup.assert_shows()
+
+
+def test_six_changed_files_of_62(pxarfs, folder, repo):
+    """The official client reads 53 MiB again."""
+    rng = random.Random(62)
+    tree = folder / "tree"
+    for d in range(6):
+        (tree / f"{d}").mkdir(parents=True)
+    files = [tree / f"{i % 6}" / f"{i:03}" for i in range(62)]
+    for path in files:
+        path.write_bytes(rng.randbytes(MIB + rng.randrange(-40000, 40000)))
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    for _ in range(8):
+        for path in rng.sample(files, 6):
+            touch(path, rng.randbytes(MIB + rng.randrange(-40000, 40000)))
+        out = backup()
+        assert out["reading"]["read-bytes"] <= 16 * MIB
+        assert out["payload"]["new-bytes"] <= 16 * MIB
+        assert out["reading"]["padding-bytes"] <= 0.1 * out["payload"]["bytes"]
+    backup.assert_shows()
+
+
+@pytest.mark.skipif(not os.path.isdir("/usr/share"), reason="needs /usr/share")
+def test_one_changed_file_in_a_large_tree_costs_little(pxarfs, folder, repo):
+    tree = folder / "tree"
+    tree.mkdir()
+    source = next(p for p in ("/usr/share/doc", "/usr/share") if os.path.isdir(p))
+    subprocess.run(["cp", "-a", source, tree / "share"], check=True)
+    files = sorted(p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()
+                   and p.lstat().st_nlink == 1 and p.lstat().st_size < MIB)
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    for path in random.Random(5).sample(files, 5):
+        touch(path, b"changed\n")
+        out = backup()
+        assert out["reading"]["read-bytes"] <= 8 * MIB
+        assert out["payload"]["new-bytes"] <= 8 * MIB
+    backup.assert_shows()
+
+
+def test_content_behind_a_restored_mtime_is_missed_unless_ctime_is_looked_at(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    path = tree / "d00" / "f0025"
+    path = next(p for p in sorted((tree / "d01").iterdir()) if p.is_file() and p.stat().st_size > 9)
+    def replace():
+        st = path.stat()
+        path.write_bytes(bytes(b ^ 1 for b in path.read_bytes()))
+        os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+    relative = path.relative_to(tree)
+    def stored():
+        with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+            return (mount.path / relative).read_bytes()
+
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    old = path.read_bytes()
+    replace()
+    assert backup()["reading"]["read-files"] == 0
+    assert stored() == old
+    out = backup("--detect-ctime")
+    assert 0 < out["reading"]["read-files"]
+    assert stored() == path.read_bytes()
+
+
+def test_padding_limit_is_kept(pxarfs, folder, repo):
+    rng = random.Random(9)
+    tree = folder / "tree"
+    tree.mkdir()
+    for i in range(800):
+        (tree / f"{i:04}").write_bytes(rng.randbytes(rng.randrange(30000)))
+    for limit in (0, 3, 50):
+        backup = Group(pxarfs, repo, tree, "--chunk-size", 256, "--backup-id", f"limit{limit}",
+                       "--padding-limit", limit, limit=limit)
+        backup()
+        read = 0
+        for _ in range(3):
+            for path in rng.sample(sorted(tree.iterdir()), 40):
+                touch(path, rng.randbytes(rng.randrange(30000)))
+            out = backup()
+            read += out["reading"]["read-bytes"]
+        assert read > 0
+
+
+# --- what stands in the way ---
+
+
+def test_chunks_that_vanished_are_made_again(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
+    backup()
+    payload = [digest for _, digest in indexes(repo, 41)[1]]
+    gone = random.Random(3).sample(sorted(set(payload)), 20)
+    for digest in gone:
+        (repo / ".chunks" / digest[:4] / digest).unlink()
+    out = backup()
+    assert 0 < out["reading"]["read-bytes"] < 14 * MIB
+    backup.assert_shows()
+    for digest in payload:
+        path = repo / ".chunks" / digest[:4] / digest
+        if path.exists():
+            path.unlink()
+    out = backup()
+    assert out["reading"]["unchanged-files"] == 0
+    backup.assert_shows()
+
+
+def test_damaged_metadata_of_the_last_snapshot_means_reading(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
+    backup()
+    for _, digest in indexes(repo, 41)[0]:
+        path = repo / ".chunks" / digest[:4] / digest
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    out = backup()
+    assert "files are read" in out["said"] or "every file is read" in out["said"]
+    assert out["reading"]["unchanged-files"] == 0
+    # known chunks are not stored again, so the damage stays: as in any mode, until a verification
+
+
+@pytest.mark.parametrize("before", ["nothing", "legacy", "other-name", "index-gone"])
+def test_without_a_last_archive_every_file_is_read(pxarfs, folder, repo, before):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    if before == "legacy":
+        backup("--change-detection-mode", "legacy")
+    elif before == "other-name":
+        pxarfs("backup", "-r", repo, f"other.pxar:{tree}", "--backup-id", "test", "--backup-time", 5)
+    elif before == "index-gone":
+        backup()
+        next((repo / "host/test").glob("*/root.pxar.pld.didx")).unlink()
+    out = backup("--change-detection-mode", "metadata")
+    assert not out["reading"]["compared"]
+    assert out["reading"]["read-files"] == out["regular-files"]
+    assert out["said"].strip() != ""
+    backup.assert_shows()
+
+
+def test_names_of_either_convention_serve_as_reference(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup("--archive-names", "pbs")
+    assert backup("--archive-names", "design")["reading"]["read-files"] == 0
+    out = backup("--archive-names", "pbs")
+    assert out["reading"]["read-files"] == 0
+    assert [f["filename"] for f in out["files"]] == ["root.ppxar.didx", "root.mpxar.didx"]
+    backup.assert_shows()
+
+
+def test_other_chunk_size_does_not_matter(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup("--chunk-size", 64)
+    out = backup("--chunk-size", 1024)
+    assert out["reading"]["read-files"] == 0
+    backup.assert_shows()
+
+
+def test_data_mode_reads_everything(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    out = backup("--change-detection-mode", "data")
+    assert out["reading"]["read-files"] == out["regular-files"]
+    assert out["payload"]["new-chunks"] == 0
+    pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--change-detection-mode", "data",
+           "--detect-ctime", status=2)
+    pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--padding-limit", 101, status=2)
+
+
+def test_dry_run_says_what_would_be_read(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    touch(tree / "d01/f0013", b"other content")
+    before = sorted(p for p in repo.rglob("*") if ".pxarfs" not in p.parts)
+    dry = backup("--dry-run")
+    assert sorted(p for p in repo.rglob("*") if ".pxarfs" not in p.parts) == before
+    real = backup()
+    assert dry["reading"] == real["reading"]
+    assert dry["payload"]["new-bytes"] == real["payload"]["new-bytes"] > 0
+
+
+def test_excluded_and_included_files(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup("--exclude", "/d03", "--exclude", "f0004")
+    out = backup()
+    assert 0 < out["reading"]["read-files"] < 120
+    backup.assert_shows()
+    out = backup("--exclude", "/d0*")
+    assert out["reading"]["unchanged-files"] > 0
+
+
+# --- the official client's snapshots ---
+
+
+def test_the_golden_sequence_reuses_at_least_as_much(pxarfs, folder, store):
+    """Snapshots 2, 9 and 10 of group split, made again: the last two over the one before."""
+    tree = folder / "tree"
+    times = {2: "2027-01-15T08:00:02Z", 9: "2027-01-15T08:00:09Z", 10: "2027-01-15T08:00:10Z"}
+    golden = store / "host/split"
+    official = {}
+    for n, text in times.items():
+        official[n] = {d for _, d in datastore.index(golden / text / "root.ppxar.didx")}
+    ours = folder / "ours"
+    shutil.copytree(store, ours)
+    for n in (9, 10):
+        shutil.rmtree(ours / "host/split" / times[n])
+    (ours / "host/split/owner").write_text("root@pam\n")
+    for n, previous in ((9, 2), (10, 9)):
+        with pxarfs.mount(f"host/split/{times[n]}", "root.pxar", repository=store) as mount:
+            if tree.exists():
+                treecopy.remove(tree)
+            treecopy.copy(mount.path, tree)
+        done = pxarfs("backup", "-r", ours, f"root.pxar:{tree}", "--backup-id", "split",
+                      "--backup-time", 1800000000 + n, "--chunk-size", 64, "--output-format",
+                      "json")
+        out = json.loads(done.stdout)
+        assert [f["filename"] for f in out["files"]] == ["root.ppxar.didx", "root.mpxar.didx"]
+        out["payload"] = out["files"][0]
+        assert_counted(out)
+
+        want = rows.load(GOLDEN / f"tree{2 if n == 9 else 3}.jsonl")
+        with pxarfs.mount(f"host/split/{times[n]}", "root.pxar", repository=ours) as mount:
+            assert rows.differences(want, rows.observe(mount.path)) == []
+
+        # bytes of the official snapshot's chunks that its predecessor had
+        begin = taken = 0
+        for end, digest in datastore.index(golden / times[n] / "root.ppxar.didx"):
+            taken += end - begin if digest in official[previous] else 0
+            begin = end
+        assert out["payload"]["reused-bytes"] >= taken, f"snapshot {n}"
+
+
+# --- at random ---
+
+
+def change_at_random(rng, tree, clock):
+    """A handful of changes of every kind; `clock` gives times that never come again."""
+    files = [p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()]
+    folders = [tree, *(p for p in tree.rglob("*") if p.is_dir() and not p.is_symlink())]
+    for _ in range(rng.choice([0, 1, 3, 10, 40])):
+        path = rng.choice(files) if files else None
+        where = rng.choice(folders)
+        new = where / f"n{next(clock)}"
+        kind = rng.randrange(12)
+        if (path and not path.exists()) or not where.exists():
+            continue
+        if kind in (0, 1, 2) and path:
+            path.write_bytes(rng.randbytes(rng.choice([0, 10, 5000, 60000, 300000])))
+            os.utime(path, ns=(0, next(clock)))
+        elif kind in (3, 4):
+            new.write_bytes(rng.randbytes(rng.choice([0, 10, 5000, 60000, 1 << 20])))
+            os.utime(new, ns=(0, next(clock)))
+            files.append(new)
+        elif kind == 5 and path:
+            path.unlink()
+        elif kind == 6 and path:
+            path.rename(new)
+        elif kind == 7 and path:
+            os.link(path, new)
+        elif kind == 8:
+            new.mkdir()
+            folders.append(new)
+        elif kind == 9 and where != tree and rng.random() < 0.3:
+            shutil.rmtree(where)
+        elif kind == 10 and path:
+            os.chmod(path, rng.choice([0o600, 0o644, 0o4755]))
+            os.setxattr(path, "user.r", rng.randbytes(9))
+        elif kind == 11 and where != tree and not str(new).startswith(str(where) + "/"):
+            where.rename(new)
+
+
+def test_soak_of_changes_backups_and_mounts(pxarfs, folder, repo):
+    """PXARFS_SOAK_ROUNDS and PXARFS_SOAK_SEED make it longer, and other."""
+    rng = random.Random(SEED)
+    clock = iter(range(1, 10**9))
+    tree = make_tree(folder / "tree", seed=SEED)
+    modes = [[], [], [], ["--chunk-size", "1024"], ["--padding-limit", "2"],
+             ["--detect-ctime"], ["--exclude", "f00*"], ["--change-detection-mode", "data"]]
+    backup = Group(pxarfs, repo, tree, "--chunk-size", "64")
+    for n in range(ROUNDS):
+        change_at_random(rng, tree, clock)
+        args = rng.choice(modes)
+        if rng.random() < 0.1:
+            chunks = [p for p in (repo / ".chunks").glob("*/*")]
+            for chunk in rng.sample(chunks, len(chunks) // 20):
+                chunk.unlink()  # older snapshots break; the next one must not
+        backup(*args)
+        if "--exclude" not in args:
+            backup.assert_shows()
+        if rng.random() < 0.3:
+            out = backup(*args)
+            assert out["reading"]["read-bytes"] == 0 or args
