@@ -41,6 +41,11 @@ class Pxarfs:
         self.env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
         for name in ("PXARFS_REPOSITORY", "PBS_REPOSITORY", "PXARFS_LOG", "PBS_LOG"):
             self.env.pop(name, None)
+        # no default keys of whoever runs the tests, and no passphrases
+        self.env["XDG_CONFIG_HOME"] = str(folder / "config")
+        self.env["XDG_CONFIG_DIRS"] = str(folder / "nowhere")
+        for name in [n for n in self.env if n.startswith(("PBS_ENC", "PXARFS_NEW", "PXARFS_MAS"))]:
+            del self.env[name]
 
     def __call__(self, *args, status=0, timeout=300, **kwargs):
         """Run to the end; `status` is the exit status it must have (None: any)."""

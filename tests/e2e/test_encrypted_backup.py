@@ -30,13 +30,9 @@ OTHER = crypto.Key(bytes(range(32)))
 SPLIT = ("root.mpxar.didx", "root.ppxar.didx")
 
 
-@pytest.fixture(autouse=True)
-def config(pxarfs, folder):
-    """No default keys but the test's own."""
-    pxarfs.env["XDG_CONFIG_HOME"] = str(folder / "config")
-    pxarfs.env["XDG_CONFIG_DIRS"] = str(folder / "nowhere")
-    for name in [n for n in pxarfs.env if n.startswith(("PBS_ENC", "PXARFS_NEW", "PXARFS_MASTER"))]:
-        del pxarfs.env[name]
+@pytest.fixture
+def config(folder):
+    """Where default keys lie."""
     return folder / "config" / "proxmox-backup"
 
 
