@@ -131,6 +131,7 @@ int manifest_check_key(const struct manifest *m, const void *text, size_t size,
 	if (!key && manifest_has_key(m))
 		return err_set(err, ENOKEY, "made with a key: needs a key");
 	if (key && !m->signature)
-		return err_set(err, EBADMSG, "the manifest is not signed, although a key is in use");
+		return err_set(err, EBADMSG,
+			       "the manifest is not signed, although a key is in use");
 	return key ? manifest_verify(text, size, key, err) : 0;
 }

@@ -64,7 +64,7 @@ struct backup_params {
 	 * or signs the manifest alone. */
 	enum crypt_mode crypt_mode;
 	const struct crypt_key *key;
-	const struct wbuf *wrapped_key; /* `key` for a master key (master_key_wrap()); may be NULL */
+	const struct wbuf *wrapped_key; /* `key`, by master_key_wrap(); NULL or empty: none */
 
 	/* The walk's (client/fs/walk.h). */
 	const struct match_list *patterns;

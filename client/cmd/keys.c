@@ -298,7 +298,8 @@ int keys_check(const struct keys_options *o, struct err *err)
 	if (mode == CRYPT_MODE_NONE && (o->keyfile || o->keyfd))
 		return err_set(err, EINVAL, "--crypt-mode none and a key exclude each other");
 	if (mode == CRYPT_MODE_NONE && master_given(o))
-		return err_set(err, EINVAL, "--crypt-mode none and a master key exclude each other");
+		return err_set(err, EINVAL,
+			       "--crypt-mode none and a master key exclude each other");
 	return 0;
 }
 

@@ -98,13 +98,12 @@ def stored_chunks(repo):
 # --- what is stored ---
 
 @pytest.mark.parametrize("args", [
-    ["--keyfile", KEYS / "none.json"], ["--keyfile", KEYS / "none.json", "--crypt-mode", "sign-only"],
-    ["--keyfile", KEYS / "none.json", "--change-detection-mode", "legacy"]],
-    ids=["encrypt", "sign-only", "legacy"])
+    [], ["--crypt-mode", "sign-only"], ["--change-detection-mode", "legacy"],
+    ["--change-detection-mode", "data"]], ids=["encrypt", "sign-only", "legacy", "data"])
 def test_what_was_backed_up_is_shown_with_the_key(pxarfs, folder, repo, args):
     tree = make_tree(folder / "tree")
     want = rows.observe(tree)
-    backup(pxarfs, repo, tree, 1000, *args)
+    backup(pxarfs, repo, tree, 1000, "--keyfile", KEYS / "none.json", *args)
     assert rows.differences(want, shown(pxarfs, repo, 1000, "--keyfile", KEYS / "none.json")) == []
     done = pxarfs("ls", "-r", repo, "host/test", "root.pxar", status=1)
     assert "missing key" in done.stderr
@@ -157,7 +156,7 @@ def test_manifest_is_signed_as_another_implementation_signs(pxarfs, folder, repo
 
 
 def test_digests_are_the_official_client_s(pxarfs, folder, store):
-    """Keyed digests depend on the bytes and the key alone: so the metadata's chunks are the same."""
+    """Keyed digests depend on bytes and key alone: so the metadata's chunks are the same."""
     tree = folder / "tree"
     with pxarfs.mount("--keyfile", KEYS / "none.json", "host/enc", "root.pxar",
                       repository=store) as mount:
@@ -165,7 +164,8 @@ def test_digests_are_the_official_client_s(pxarfs, folder, store):
     new = folder / "new"
     pxarfs("init", new)
     pxarfs("backup", "-r", new, f"root.pxar:{tree}", "--backup-id", "enc", "--backup-time",
-           1800000004, "--chunk-size", 64, "--archive-names", "pbs", "--keyfile", KEYS / "none.json")
+           1800000004, "--chunk-size", 64, "--archive-names", "pbs", "--keyfile",
+           KEYS / "none.json")
     snapshot = "host/enc/2027-01-15T08:00:04Z"
     ours, theirs = new / snapshot, store / snapshot
     assert datastore.index(ours / SPLIT[0]) == datastore.index(theirs / SPLIT[0])
@@ -179,6 +179,26 @@ def test_digests_are_the_official_client_s(pxarfs, folder, store):
         plain = crypto.blob(datastore.chunk_path(store, digest).read_bytes(), key)
         assert key.digest(plain) == digest
         assert crypto.blob(datastore.chunk_path(new, digest).read_bytes(), key) == plain
+
+
+def test_image_is_encrypted(pxarfs, folder, repo):
+    key = crypto.Key.load(KEYS / "none.json")
+    words = b"words on a disk that nobody else may read; " * 3000
+    data = words + bytes((9 << 20) - len(words)) + words
+    (folder / "disk").write_bytes(data)
+    args = ["-r", repo, f"disk.img:{folder}/disk", "--backup-id", "test", "--keyfile",
+            KEYS / "none.json", "--output-format", "json"]
+    pxarfs("backup", *args, "--backup-time", 1000)
+    index = (snapshot_folder(repo, 1000) / "disk.img.fidx").read_bytes()
+    want = [key.digest(data[at:at + (4 << 20)]) for at in range(0, len(data), 4 << 20)]
+    assert [d.hex() for d, in struct.iter_unpack("32s", index[4096:])] == want
+    assert stored_chunks(repo) == set(want)
+    assert found_in(repo, {words[:12]}) == set()
+    summary = json.loads(pxarfs("backup", *args, "--backup-time", 2000).stdout)
+    assert summary["files"][0]["new-chunks"] == 0
+    done = pxarfs("backup", *args, "--backup-time", 3000, "--crypt-mode", "sign-only")
+    assert json.loads(done.stdout)["files"][0]["reused-chunks"] < 2  # zeros, in this one
+    assert "its crypt mode is encrypt, not sign-only" in done.stderr
 
 
 def secrets_of(tree, folder):
@@ -284,8 +304,8 @@ def read_all(pxarfs, repo, key):
     point.mkdir(exist_ok=True)
     log = pxarfs.folder / "mnt.log"
     with open(log, "wb") as out:
-        p = pxarfs.start("mount", "-f", "--keyfile", key, "-r", repo, "host/test", "root.pxar", point,
-                         stderr=out)
+        p = pxarfs.start("mount", "-f", "--keyfile", key, "-r", repo, "host/test", "root.pxar",
+                         point, stderr=out)
     # not os.path.ismount(), which wants the root's attributes: they may be what is damaged
     while not mounts_below(point) and p.poll() is None:
         time.sleep(0.002)
@@ -471,10 +491,11 @@ def test_key_that_cannot_be_had_makes_no_snapshot(pxarfs, repo, text_tree, args,
 
 def test_key_and_passphrase_are_in_no_message(pxarfs, folder, repo, text_tree):
     pxarfs.env.update(PBS_ENCRYPTION_PASSWORD="vector-pass", PXARFS_LOG="debug")
-    done = pxarfs("backup", "-r", repo, f"root.pxar:{text_tree}", "--backup-id", "test", "--keyfile",
-                  KEYS / "scrypt.json", "--master-pubkey-file", KEYS / "master.pub.pem")
-    done2 = pxarfs("backup", "-r", repo, f"root.pxar:{text_tree}", "--backup-id", "two", "--keyfile",
-                   KEYS / "none.json")
+    done = pxarfs("backup", "-r", repo, f"root.pxar:{text_tree}", "--backup-id", "test",
+                  "--keyfile", KEYS / "scrypt.json", "--master-pubkey-file",
+                  KEYS / "master.pub.pem")
+    done2 = pxarfs("backup", "-r", repo, f"root.pxar:{text_tree}", "--backup-id", "two",
+                   "--keyfile", KEYS / "none.json")
     said = done.stdout + done.stderr + done2.stdout + done2.stderr
     short = json.loads((KEYS / "none.json").read_text())["fingerprint"][:23]
     assert f"key {short}" in said

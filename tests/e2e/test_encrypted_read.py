@@ -34,6 +34,13 @@ def test_snapshot_shows_its_tree_with_its_key(pxarfs, store, snapshot, key):
         assert rows.differences(small_rows(), rows.observe(mount.path)) == []
 
 
+def test_encrypted_single_stream_shows_its_tree(pxarfs, store2):
+    want = rows.sub(rows.load(GOLDEN / "excludes.jsonl"), "plain")
+    with pxarfs.mount("--keyfile", KEYS / "none.json", "vm/104", "t.pxar",
+                      repository=store2) as mount:
+        assert rows.differences(want, rows.observe(mount.path)) == []
+
+
 def test_key_as_a_mount_option_and_in_the_background(pxarfs, store):
     point = pxarfs.folder / "mnt"
     point.mkdir()

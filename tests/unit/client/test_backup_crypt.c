@@ -66,7 +66,8 @@ static void encrypts_chunks_and_blobs_and_signs(void **state)
 	for (size_t i = 0; i < m->file_count; i++)
 		assert_int_equal(m->files[i].crypt_mode, CRYPT_MODE_ENCRYPT);
 	assert_int_equal(manifest_check_key(m, text.data, text.size, f->key, &f->err), 0);
-	assert_int_equal(manifest_check_key(m, text.data, text.size, f->other, NULL), -EKEYREJECTED);
+	assert_int_equal(manifest_check_key(m, text.data, text.size, f->other, NULL),
+			 -EKEYREJECTED);
 	assert_int_equal(manifest_check_key(m, text.data, text.size, NULL, NULL), -ENOKEY);
 	check_chunks(f, 1000, "root.pxar.pld.didx", true);
 	check_chunks(f, 1000, "root.pxar.meta.didx", true);

@@ -37,7 +37,8 @@ static void replace_file(struct crypt_fixture *f, const char *name, const struct
 
 static void heal_crc(struct wbuf *blob, size_t header)
 {
-	le32_put(blob->data + CRC_OFFSET, crc32_update(0, blob->data + header, blob->size - header));
+	le32_put(blob->data + CRC_OFFSET,
+		 crc32_update(0, blob->data + header, blob->size - header));
 }
 
 static void expect_refusal(struct crypt_fixture *f, const char *what, size_t bit)
@@ -203,8 +204,9 @@ static void every_bit_of_the_stored_manifest_counts(void **state)
  * fingerprint in it, whose hexadecimal digits alone count (and not whether they are capitals). */
 static bool text_byte_counts(const char *text, size_t at, size_t bit)
 {
-	const char *begin = strstr(text, "\"unprotected\": ") + strlen("\"unprotected\": ");
-	const char *named = strstr(text, "\"key-fingerprint\": \"") + strlen("\"key-fingerprint\": \"");
+	static const char unprotected[] = "\"unprotected\": ", name[] = "\"key-fingerprint\": \"";
+	const char *begin = strstr(text, unprotected) + strlen(unprotected);
+	const char *named = strstr(text, name) + strlen(name);
 	const char *p = text + at;
 
 	if (p < begin)

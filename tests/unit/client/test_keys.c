@@ -101,8 +101,8 @@ static void describe_key(const uint8_t *bytes, struct patterns *out)
 {
 	uint8_t id_key[CRYPT_KEY_SIZE], base64[2 * CRYPT_KEY_SIZE];
 
-	if (PKCS5_PBKDF2_HMAC((const char *)bytes, CRYPT_KEY_SIZE, (const uint8_t *)"_id_key", 7, 10,
-			      EVP_sha256(), CRYPT_KEY_SIZE, id_key) != 1)
+	if (PKCS5_PBKDF2_HMAC((const char *)bytes, CRYPT_KEY_SIZE, (const uint8_t *)"_id_key", 7,
+			      10, EVP_sha256(), CRYPT_KEY_SIZE, id_key) != 1)
 		_exit(1);
 	EVP_EncodeBlock(base64, bytes, CRYPT_KEY_SIZE);
 	/* Their ends: malloc writes over the beginning of what is freed. */
@@ -149,8 +149,8 @@ static void use_key(const struct crypt_key *key)
 	blob_codec_set_key(codec, key);
 	crypt_digest(ctx, key, "chunk\n", 6, &digest);
 	assert_int_equal(blob_encode(codec, "chunk\n", 6, true, &stored, NULL), 0);
-	assert_int_equal(blob_decode_chunk(codec, stored.data, stored.size, &digest, plain, 6, NULL),
-			 0);
+	assert_int_equal(blob_decode_chunk(codec, stored.data, stored.size, &digest, plain, 6,
+					   NULL), 0);
 	assert_int_equal(manifest_sign(m, key, NULL), 0);
 }
 
