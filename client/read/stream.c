@@ -476,12 +476,14 @@ struct read_at *stream_read_at(struct stream *s)
 void stream_hint(struct stream *s, uint64_t begin, uint64_t end)
 {
 	struct place place = { .end = begin };
+	uint64_t first;
 
 	if (end > s->blocking.size)
 		end = s->blocking.size;
 	if (begin >= end)
 		return;
-	for (uint64_t i = chunk_index_of(s, begin); place.end < end; i++) {
+	first = chunk_index_of(s, begin);
+	for (uint64_t i = first; place.end < end && i - first < FETCH_HINT_COUNT_MAX; i++) {
 		struct fetch_want want;
 
 		want_chunk(s, i, &place, &want);
@@ -538,26 +540,50 @@ static bool view_grow(struct stream_view *v)
 	return true;
 }
 
-/* Takes the reference. */
-static int view_hold(struct stream_view *v, struct chunk *chunk, uint64_t begin)
+/* How many of the held chunks begin at or before `offset`: they are in the stream's order.  A
+ * hostile index has chunks of one byte, so a request may hold very many. */
+static size_t view_rank(const struct stream_view *v, uint64_t offset)
 {
+	size_t low = 0, high = v->held_count;
+
+	/* Reads mostly go on where the last one ended. */
+	if (high > 0 && v->held[high - 1].begin <= offset)
+		return high;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (v->held[middle].begin <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Takes the reference. */
+static int view_hold(struct stream_view *v, struct chunk *chunk, uint64_t begin,
+		     const struct stream_held **out)
+{
+	struct stream_held *at;
+
 	if (v->held_count == v->held_capacity && !view_grow(v)) {
 		chunk_unref(chunk);
 		return -ENOMEM;
 	}
-	v->held[v->held_count++] = (struct stream_held){ .chunk = chunk, .begin = begin };
+	at = &v->held[view_rank(v, begin)];
+	memmove(at + 1, at, (size_t)(&v->held[v->held_count] - at) * sizeof(*at));
+	*at = (struct stream_held){ .chunk = chunk, .begin = begin };
+	v->held_count++;
+	*out = at;
 	return 0;
 }
 
 static const struct stream_held *view_find(const struct stream_view *v, uint64_t offset)
 {
-	for (size_t i = v->held_count; i-- > 0;) {
-		const struct stream_held *held = &v->held[i];
+	size_t rank = view_rank(v, offset);
+	const struct stream_held *held = rank > 0 ? &v->held[rank - 1] : NULL;
 
-		if (offset >= held->begin && offset - held->begin < held->chunk->size)
-			return held;
-	}
-	return NULL;
+	return held && offset - held->begin < held->chunk->size ? held : NULL;
 }
 
 /* The chunk that holds byte `offset` of a read that goes up to `end`. */
@@ -582,10 +608,7 @@ static int view_chunk(struct stream_view *v, uint64_t offset, uint64_t end,
 		v->is_missing = true;
 		return -EAGAIN;
 	}
-	rc = view_hold(v, chunk, place.begin);
-	if (rc == 0)
-		*out = &v->held[v->held_count - 1];
-	return rc;
+	return view_hold(v, chunk, place.begin, out);
 }
 
 /* The next part of a read: *size bytes at *data. */
@@ -677,10 +700,11 @@ void stream_view_wait(struct stream_view *v, struct fetch_wait *wait)
 
 int stream_view_hold(struct stream_view *v, struct chunk *chunk)
 {
+	const struct stream_held *held;
 	struct digest key;
 	struct place place;
 
 	chunk_at(v->stream, v->missing, &place, &key);
 	assert(digest_equal(&key, &chunk->key) && chunk->size == place.end - place.begin);
-	return view_hold(v, chunk, place.begin);
+	return view_hold(v, chunk, place.begin, &held);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/read/stream.h"
 
+#include "archive/didx_writer.h"
 #include "tests/support/lib/repo_fill.h"
 #include "tests/support/lib/repo_memory.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -53,6 +55,14 @@ static int open_stream(struct bench *b, struct stream **out)
 	return rc;
 }
 
+static void bench_open(struct bench *b, size_t cache_bytes)
+{
+	assert_int_equal(repo_read(b->repo, &b->name, &b->reader, NULL), 0);
+	b->cache = chunk_cache_new(cache_bytes);
+	b->fetch = fetch_new(b->cache, 3);
+	assert_int_equal(open_stream(b, &b->stream), 0);
+}
+
 static void bench_init(struct bench *b, size_t cache_bytes)
 {
 	AUTO(manifest) struct manifest *m = manifest_new("host", "test", 1800000000);
@@ -64,10 +74,7 @@ static void bench_init(struct bench *b, size_t cache_bytes)
 	b->name = repo_fill_name();
 	repo_fill_stream(b->repo, &b->name, m, "root.pxar.didx", data, SIZE, CHUNK);
 	repo_fill_manifest(b->repo, &b->name, m);
-	assert_int_equal(repo_read(b->repo, &b->name, &b->reader, NULL), 0);
-	b->cache = chunk_cache_new(cache_bytes);
-	b->fetch = fetch_new(b->cache, 3);
-	assert_int_equal(open_stream(b, &b->stream), 0);
+	bench_open(b, cache_bytes);
 }
 
 static void bench_release(struct bench *b)
@@ -517,6 +524,75 @@ static void a_restarted_request_always_gets_further(void **state)
 	assert_int_equal(read_at_exact(&v.base, buf, 1, 0, &err), -EAGAIN);
 }
 
+static void a_view_keeps_chunks_that_came_in_any_order(void **state)
+{
+	AUTO(bench) struct bench b;
+	AUTO(stream_view) struct stream_view v;
+	AUTO(free) uint8_t *buf = malloc(SIZE);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	bench_init(&b, 0);
+	stream_view_init(&v, b.stream);
+	for (uint64_t i = 0; i < COUNT; i++) {
+		uint64_t offset = i * 37 % COUNT * CHUNK + i;
+
+		assert_int_equal(read_at_exact(&v.base, buf, 1, offset, &err), -EAGAIN);
+		assert_int_equal(bring(&v, &err), 0);
+		assert_int_equal(read_at_exact(&v.base, buf, 1, offset, &err), 0);
+		assert_int_equal(buf[0], byte_at(offset));
+	}
+	assert_int_equal(read_at_exact(&v.base, buf, SIZE, 0, &err), 0);
+	assert_true(is_right(buf, SIZE, 0));
+	assert_int_equal(repo_memory_count(b.repo, &any_chunk), COUNT);
+}
+
+/* An index of `count` times the same chunk of one byte. */
+static void fill_same(struct bench *b, size_t count)
+{
+	AUTO(manifest) struct manifest *m = manifest_new("host", "test", 1800000000);
+	AUTO(didx_writer) struct didx_writer ix = { 0 };
+	static const uint8_t uuid[16] = "same";
+	struct digest digest, csum;
+
+	b->repo = repo_memory_new();
+	b->name = repo_fill_name();
+	digest = repo_fill_chunk(b->repo, "x", 1);
+	assert_int_equal(didx_writer_init(&ix, uuid, b->name.time, NULL), 0);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(didx_writer_add(&ix, 1, &digest, NULL), 0);
+	assert_int_equal(didx_writer_finish(&ix, &csum, NULL), 0);
+	repo_memory_add_file(b->repo, &b->name, "root.pxar.didx", ix.bytes.data, ix.bytes.size);
+	assert_int_equal(manifest_add_file(m, "root.pxar.didx", ix.size, &csum, CRYPT_MODE_NONE,
+					   NULL),
+			 0);
+	repo_fill_manifest(b->repo, &b->name, m);
+}
+
+/* Looking through all held chunks for each byte would take minutes. */
+static void very_many_chunks_are_read_in_seconds(void **state)
+{
+	enum { MANY = 400000, SECONDS_MAX = 20 };
+	AUTO(bench) struct bench b;
+	AUTO(stream_view) struct stream_view v;
+	AUTO(free) uint8_t *buf = malloc(MANY);
+	struct err err = ERR_INIT;
+	clock_t begin = clock();
+
+	(void)state;
+	fill_same(&b, MANY);
+	bench_open(&b, 1 << 20);
+	stream_view_init(&v, b.stream);
+	assert_int_equal(read_at_exact(&v.base, buf, MANY, 0, &err), -EAGAIN);
+	assert_int_equal(bring(&v, &err), 0);
+	assert_int_equal(read_at_exact(&v.base, buf, MANY, 0, &err), 0);
+	assert_int_equal(v.held_count, MANY);
+	for (size_t i = 0; i < MANY; i += 1000)
+		assert_int_equal(read_at_exact(&v.base, buf, 1, MANY - 1 - i, &err), 0);
+	assert_int_equal(buf[MANY - 1], 'x');
+	assert_true((clock() - begin) / CLOCKS_PER_SEC < SECONDS_MAX);
+}
+
 static void a_view_maps_without_copying(void **state)
 {
 	AUTO(bench) struct bench b;
@@ -719,6 +795,8 @@ int main(void)
 		cmocka_unit_test(a_view_never_waits),
 		cmocka_unit_test(a_view_brings_the_rest_of_a_read_at_once),
 		cmocka_unit_test(a_restarted_request_always_gets_further),
+		cmocka_unit_test(a_view_keeps_chunks_that_came_in_any_order),
+		cmocka_unit_test(very_many_chunks_are_read_in_seconds),
 		cmocka_unit_test(a_view_maps_without_copying),
 		cmocka_unit_test(a_map_refuses_what_it_cannot_hold),
 		cmocka_unit_test(a_view_gets_the_errors_message),
