@@ -20,6 +20,8 @@
 enum {
 	DOTS_COUNT = 2, /* "." and ".." */
 	LIST_SIZE_MAX = 1 << 20, /* of one answer */
+	/* Attributes that one answer goes through: there may be 64 MiB of them in each member. */
+	LIST_WORK_MAX = 8 << 20,
 	/* Members behind a missing one whose chunks are asked for together with its: folders lie
 	 * far from each other when there is much in them. */
 	AHEAD_COUNT = 64,
@@ -161,19 +163,26 @@ static int find_folder(struct request *rq, const struct tree *tree)
 	return rc < 0 ? rc : ops_check_start(rq, &rq->folder->dir);
 }
 
+/* Append rows from rq->offset on, which goes along with them: what has been appended stays when
+ * the request runs again, so a folder whose members lie in many chunks is not read from its
+ * start for each of them. */
 static int fill(struct request *rq, const struct tree *tree)
 {
-	uint64_t count = rq->folder->dir.member_count, k = rq->offset;
+	uint64_t count = rq->folder->dir.member_count;
 	bool attributes = rq->plus && plus_wanted(&rq->mount->plus, count);
 
-	for (; k < DOTS_COUNT; k++)
-		if (!put_dots(rq, k))
+	for (; rq->offset < DOTS_COUNT; rq->offset++)
+		if (!put_dots(rq, rq->offset))
 			return 0;
-	for (; k - DOTS_COUNT < count; k++) {
-		int rc = put_member(rq, tree, (size_t)(k - DOTS_COUNT), attributes);
+	for (; rq->offset - DOTS_COUNT < count; rq->offset++) {
+		int rc;
 
+		if (rq->work > LIST_WORK_MAX)
+			return 0;
+		rc = put_member(rq, tree, (size_t)(rq->offset - DOTS_COUNT), attributes);
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
+		rq->work += rq->entry.meta.bytes.size;
 	}
 	return 0;
 }
@@ -181,6 +190,7 @@ static int fill(struct request *rq, const struct tree *tree)
 static int run_list(struct request *rq)
 {
 	const struct tree *tree;
+	uint64_t begin = rq->offset;
 	int rc = ops_tree(rq, &tree);
 
 	ops_went_below(rq);
@@ -188,11 +198,12 @@ static int run_list(struct request *rq)
 		rc = find_folder(rq, tree);
 	if (rc < 0)
 		return rc;
-	wbuf_clear(&rq->out);
-	if (!wbuf_reserve(&rq->out, rq->size))
+	if (!rq->out.size && !wbuf_reserve(&rq->out, rq->size))
 		return -ENOMEM;
 	rq->steps_over_damage = true;
 	rc = fill(rq, tree);
+	if (rc == -EAGAIN && rq->offset != begin)
+		stream_view_forget(&rq->meta);
 	if (rc < 0)
 		return rc;
 	reply_bytes(rq, rq->out.data, rq->out.size);
@@ -206,6 +217,8 @@ static void list(struct request *rq, size_t size, off_t offset, bool plus)
 	rq->size = size < LIST_SIZE_MAX ? size : LIST_SIZE_MAX;
 	rq->offset = (uint64_t)offset;
 	rq->plus = plus;
+	rq->work = 0;
+	wbuf_clear(&rq->out);
 	request_go(rq);
 }
 

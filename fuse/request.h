@@ -68,7 +68,7 @@ struct request {
 	const char *what; /* "lookup", for messages */
 	request_run *run;
 	fuse_ino_t number;
-	uint64_t offset;
+	uint64_t offset; /* a listing goes on from here when it runs again */
 	size_t size;
 	unsigned command; /* of an ioctl */
 	bool plus; /* READDIRPLUS */
@@ -85,6 +85,7 @@ struct request {
 	struct tree_entry entry;
 	struct tree_window window;
 	struct wbuf out; /* the answer, where it is built in memory */
+	size_t work; /* bytes of attributes that a listing went through */
 	struct err err;
 
 	/* Damaged chunks of the metadata stream, and what the last one's damage was. */

@@ -112,3 +112,50 @@ def put_snapshot(store, name, time, streams):
     put_blob(folder / "index.json.blob", json.dumps({
         "backup-type": "host", "backup-id": name, "backup-time": time, "files": files,
         "unprotected": {}, "signature": None}).encode())
+
+
+# --- making what no client would ---
+
+TIME = "1970-01-01T00:16:40Z"
+
+
+def write_blob(path, data):
+    """Plain, as a blob file; large ones as zstd."""
+    magic, body = PLAIN, data
+    if len(data) > 1 << 16:
+        magic, body = ZSTD, subprocess.run(["zstd", "-1cq"], input=data, capture_output=True,
+                                           check=True).stdout
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(magic + struct.pack("<I", zlib.crc32(body)) + body)
+
+
+def write_index(store, path, pieces):
+    """pieces: [(bytes of a chunk, how often it comes)]; (size, checksum) of the stream."""
+    end, entries = 0, bytearray()
+    for data, count in pieces:
+        digest = hashlib.sha256(data)
+        chunk = chunk_path(store, digest.hexdigest())
+        if not chunk.exists():
+            write_blob(chunk, data)
+        for _ in range(count):
+            end += len(data)
+            entries += struct.pack("<Q", end) + digest.digest()
+    csum = hashlib.sha256(entries)
+    head = DIDX + bytes(24) + csum.digest()
+    path.write_bytes(head.ljust(4096, b"\0") + entries)
+    return end, csum.hexdigest()
+
+
+def write_snapshot(store, streams, group="host/hostile"):
+    """A datastore with one snapshot of `streams`: {index's name: pieces as above}."""
+    folder = pathlib.Path(store) / group / TIME
+    folder.mkdir(parents=True)
+    (pathlib.Path(store) / ".chunks").mkdir(exist_ok=True)
+    files = []
+    for name, pieces in streams.items():
+        size, csum = write_index(store, folder / name, pieces)
+        files.append({"filename": name, "crypt-mode": "none", "size": size, "csum": csum})
+    kind, name = group.split("/")
+    text = {"backup-type": kind, "backup-id": name, "backup-time": 1000, "files": files,
+            "signature": None, "unprotected": {}}
+    write_blob(folder / "index.json.blob", json.dumps(text).encode())

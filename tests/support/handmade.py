@@ -17,6 +17,11 @@ PAYLOAD_TAIL_MARKER = 0x6C72B78B984C81B5
 QUOTA_PROJID = 0xE07540E82F7D1CBB
 XATTR = 0x0DAB0229B57DCD03
 GOODBYE = 0x2FEC4FA642D5731D
+FORMAT_VERSION = 0x730F6C75DF16A40D
+PAYLOAD_REF = 0x419D3D6BC4BA977E
+PAYLOAD_START = 0x834C68C2194A4ED2
+PAYLOAD_TAIL = 0x6C72B78B984C81B5
+HARDLINK = 0x51269C8422BD7275
 TAIL = 0xEF5EED5B753E1555
 
 MASK = (1 << 64) - 1
@@ -87,6 +92,18 @@ def device(mode, major, minor):
     return entry(mode) + item(DEVICE, struct.pack("<QQ", major, minor))
 
 
+def version(number):
+    return item(FORMAT_VERSION, struct.pack("<Q", number))
+
+
+def payload_ref(offset, size):
+    return item(PAYLOAD_REF, struct.pack("<QQ", offset, size))
+
+
+def hardlink(distance, path):
+    return item(HARDLINK, struct.pack("<Q", distance) + path + b"\0")
+
+
 def project(number):
     return item(QUOTA_PROJID, struct.pack("<Q", number))
 
@@ -110,6 +127,12 @@ def tree_order(slots):
     return out
 
 
+def table(slots, at, begin):
+    """The goodbye table at `at` of a folder that begins at `begin`: [(hash, offset, size)]."""
+    body = b"".join(struct.pack("<QQQ", h, at - offset, n) for h, offset, n in tree_order(slots))
+    return item(GOODBYE, body + struct.pack("<QQQ", TAIL, at - begin, 16 + len(body) + 24))
+
+
 def folder(members, mode=0o755, at=0, attributes=b"", **kwargs):
     """members: [(name, bytes of its entry | function of the offset where its entry begins)]."""
     data = bytearray(entry(stat.S_IFDIR | mode, **kwargs) + attributes)
@@ -119,11 +142,7 @@ def folder(members, mode=0o755, at=0, attributes=b"", **kwargs):
         data += item(FILENAME, name + b"\0")
         data += body(at + len(data)) if callable(body) else body
         slots.append((siphash(name), begin, at + len(data) - begin))
-    table = at + len(data)
-    size = 16 + 24 * (len(slots) + 1)
-    body = b"".join(struct.pack("<QQQ", h, table - begin, n) for h, begin, n in tree_order(slots))
-    body += struct.pack("<QQQ", TAIL, table - at, size)
-    return bytes(data) + item(GOODBYE, body)
+    return bytes(data) + table(slots, at + len(data), at)
 
 
 def sub(members, **kwargs):
