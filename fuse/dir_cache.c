@@ -16,7 +16,7 @@ enum {
 };
 
 struct dir_cache {
-	size_t bytes_max;
+	size_t bytes_max, folder_bytes_max;
 	pthread_mutex_t lock; /* guards all below and the links of folders */
 	struct folder *buckets[BUCKET_COUNT];
 	struct folder *newest, *oldest;
@@ -40,13 +40,14 @@ void folder_unref(struct folder *f)
 		free(f);
 }
 
-struct dir_cache *dir_cache_new(size_t bytes_max)
+struct dir_cache *dir_cache_new(size_t bytes_max, size_t folder_bytes_max)
 {
 	struct dir_cache *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
 	c->bytes_max = bytes_max;
+	c->folder_bytes_max = folder_bytes_max;
 	pthread_mutex_init(&c->lock, NULL);
 	return c;
 }
@@ -160,22 +161,32 @@ static int want_table(struct stream_view *meta, const struct tree_dir *dir, stru
 	return rc == -E2BIG ? 0 : rc;
 }
 
-static int folder_read(uint64_t number, const struct tree *tree, struct stream_view *meta,
-		       uint64_t dir_end, struct folder **out, struct err *err)
+static int folder_size(const struct dir_cache *c, const struct tree_dir *dir, size_t *size,
+		       struct err *err)
+{
+	if (!ckd_mul(size, dir->member_count, sizeof(struct tree_slot)) &&
+	    !ckd_add(size, *size, sizeof(struct folder)) && *size <= c->folder_bytes_max)
+		return 0;
+	return err_set(err, E2BIG, "a folder of %llu members: to list it takes more than %zu MiB of "
+		       "memory (-o cache=)", (unsigned long long)dir->member_count,
+		       c->folder_bytes_max >> 20);
+}
+
+static int folder_read(struct dir_cache *c, uint64_t number, const struct tree *tree,
+		       struct stream_view *meta, uint64_t dir_end, struct folder **out,
+		       struct err *err)
 {
 	AUTO(free) struct folder *f = NULL;
 	struct tree_dir dir;
-	size_t size;
+	size_t size = 0;
 	int rc = tree_dir_open(tree, &meta->base, dir_end, &dir, err);
 
+	if (rc == 0)
+		rc = folder_size(c, &dir, &size, err);
 	if (rc == 0)
 		rc = want_table(meta, &dir, err);
 	if (rc < 0)
 		return rc;
-	if (ckd_mul(&size, dir.member_count, sizeof(f->slots[0])) ||
-	    ckd_add(&size, size, sizeof(*f)))
-		return err_set(err, ENOMEM, "a folder of %llu members",
-			       (unsigned long long)dir.member_count);
 	f = malloc(size);
 	if (!f)
 		return err_set(err, ENOMEM, "out of memory");
@@ -196,7 +207,7 @@ int dir_cache_read(struct dir_cache *c, uint64_t number, const struct tree *tree
 		   struct err *err)
 {
 	struct folder *f = NULL, *other;
-	int rc = folder_read(number, tree, meta, dir_end, &f, err);
+	int rc = folder_read(c, number, tree, meta, dir_end, &f, err);
 
 	if (rc < 0)
 		return rc;

@@ -13,7 +13,8 @@
  *
  * Owner:   a folder is counted; release it with folder_unref().
  * Threads: any number.  A folder is immutable.
- * Bounds:  `bytes_max` for all folders that are kept.  One that is in use may be over it.
+ * Bounds:  `bytes_max` for all folders that are kept.  One that is in use may be over it, up to
+ *          `folder_bytes_max`: a table of millions of slots costs who makes it next to nothing.
  */
 #ifndef PXARFS_DIR_CACHE_H
 #define PXARFS_DIR_CACHE_H
@@ -36,7 +37,7 @@ struct folder {
 void folder_unref(struct folder *f); /* NULL is fine */
 
 struct dir_cache;
-struct dir_cache *dir_cache_new(size_t bytes_max);
+struct dir_cache *dir_cache_new(size_t bytes_max, size_t folder_bytes_max);
 void dir_cache_free(struct dir_cache *c); /* folders in use stay good */
 DEFINE_AUTO_PTR(dir_cache)
 
@@ -44,7 +45,8 @@ DEFINE_AUTO_PTR(dir_cache)
 struct folder *dir_cache_get(struct dir_cache *c, uint64_t number);
 
 /* Read the folder that ends at `dir_end` and keep it under `number`; *out has a reference.
- * -EAGAIN as in read_at.h, before anything large is allocated; -EBADMSG. */
+ * -EAGAIN as in read_at.h, before anything large is allocated; -EBADMSG; -E2BIG: over
+ * folder_bytes_max. */
 int dir_cache_read(struct dir_cache *c, uint64_t number, const struct tree *tree,
 		   struct stream_view *meta, uint64_t dir_end, struct folder **out,
 		   struct err *err);

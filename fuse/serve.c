@@ -26,6 +26,8 @@ enum {
 	FETCH_THREADS = 32,
 	/* Of the cache's bytes, what sorted folders may take: one in so many. */
 	FOLDERS_SHARE = 8,
+	/* One folder may take this much (8 million members), or all of a larger cache's bytes. */
+	FOLDER_BYTES_MAX = 256 << 20,
 	READY_SECONDS_MAX = 30,
 	/* The end: for requests that are being answered, then for loads that hang. */
 	STOP_MS = 300,
@@ -104,7 +106,8 @@ static int set_up(struct server *s, struct err *err)
 	s->cache = chunk_cache_new(bytes - bytes / FOLDERS_SHARE);
 	s->fetch = s->cache ? fetch_new(s->cache, FETCH_THREADS) : NULL;
 	s->mount.fetch = s->fetch;
-	s->mount.folders = dir_cache_new(bytes / FOLDERS_SHARE);
+	s->mount.folders = dir_cache_new(bytes / FOLDERS_SHARE,
+					 bytes < FOLDER_BYTES_MAX ? FOLDER_BYTES_MAX : bytes);
 	if (!s->fetch || !s->mount.folders)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = open_archive(s, err);

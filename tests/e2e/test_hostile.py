@@ -2,7 +2,9 @@
 """Archives and stores made to cost whoever looks at them much more than they cost to make."""
 
 import ctypes
+import errno
 import os
+import pathlib
 import stat
 import struct
 import time
@@ -83,6 +85,43 @@ def heavy_members(count, chunk_count):
     out.put(handmade.table(slots, out.tell(), 0))
     out.repeat(b"", 0)
     return out.pieces
+
+
+def huge_folder(chunk_count):
+    """A folder of `chunk_count` times 699,050 slots (16 MiB of them), all for the same member."""
+    per_chunk = 16 * MIB // 24
+    count = chunk_count * per_chunk
+    out = Sparse()
+    out.put(handmade.version(2) + handmade.entry(stat.S_IFDIR | 0o755))
+    out.put(handmade.item(handmade.FILENAME, b"file\0") + handmade.entry(stat.S_IFREG | 0o644))
+    out.put(handmade.payload_ref(16, 0))
+    out.repeat(bytes(16 * MIB), count * 44 // (16 * MIB) + 1)
+    at, size = out.tell(), 16 + 24 * (count + 1)
+    out.put(struct.pack("<QQ", handmade.GOODBYE, size))
+    out.repeat(struct.pack("<QQQ", 1, 1000, 50) * per_chunk, chunk_count)
+    out.put(struct.pack("<QQQ", handmade.TAIL, at, size))
+    out.repeat(b"", 0)
+    return out.pieces
+
+
+def peak_memory(pid):
+    """In bytes, of a process so far."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmHWM")
+
+
+def test_a_folder_of_60_million_members_does_not_fill_the_memory(pxarfs, hostile):
+    datastore.write_snapshot(hostile, {"root.mpxar.didx": huge_folder(90),
+                                       "root.ppxar.didx": payload_stream()})
+    with mount(pxarfs, hostile) as m:
+        before = peak_memory(m.process.pid)
+        with pytest.raises(OSError) as e:
+            os.listdir(m.path)
+        assert e.value.errno == errno.EIO
+        assert "-o cache=" in m.log()
+        assert peak_memory(m.process.pid) - before < 200 * MIB
 
 
 def first_answer(path):

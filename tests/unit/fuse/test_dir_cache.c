@@ -67,7 +67,7 @@ static struct folder *read_root(struct opened *o, struct dir_cache *c)
 static void members_are_in_stream_order(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20, 1 << 20);
 	struct folder *f;
 
 	open_tree(o);
@@ -81,7 +81,7 @@ static void members_are_in_stream_order(void **state)
 static void the_second_question_is_a_hit(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20, 1 << 20);
 	struct dir_cache_stats stats;
 	struct folder *first, *second;
 
@@ -101,7 +101,7 @@ static void the_second_question_is_a_hit(void **state)
 static void who_reads_it_too_gets_the_one_that_is_there(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20, 1 << 20);
 	struct folder *first, *second;
 
 	open_tree(o);
@@ -112,10 +112,37 @@ static void who_reads_it_too_gets_the_one_that_is_there(void **state)
 	folder_unref(second);
 }
 
+static void refuses_a_folder_over_the_bound(void **state)
+{
+	struct opened *o = *state;
+	AUTO(dir_cache) struct dir_cache *c = NULL, *exact = NULL;
+	struct dir_cache_stats stats;
+	struct folder *f = NULL;
+	struct tree_dir dir;
+	size_t size;
+
+	open_tree(o);
+	assert_int_equal(tree_dir_open(&o->tree, stream_read_at(o->stream), o->tree.meta_size,
+				       &dir, &o->err),
+			 0);
+	size = sizeof(*f) + dir.member_count * sizeof(f->slots[0]);
+	c = dir_cache_new(1 << 20, size - 1);
+	assert_int_equal(dir_cache_read(c, INODE_ROOT, &o->tree, &o->view, o->tree.meta_size, &f,
+					&o->err),
+			 -E2BIG);
+	assert_null(f);
+	dir_cache_stats(c, &stats);
+	assert_int_equal(stats.count, 0);
+	exact = dir_cache_new(1 << 20, size);
+	f = read_root(o, exact);
+	assert_int_equal(f->dir.member_count, dir.member_count);
+	folder_unref(f);
+}
+
 static void the_bound_holds_but_for_the_newest(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1, 1 << 20);
 	struct dir_cache_stats stats;
 	struct folder *root, *sub = NULL;
 	uint64_t sub_end = 0;
@@ -143,7 +170,7 @@ static void the_bound_holds_but_for_the_newest(void **state)
 static void missing_bytes_change_nothing(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20, 1 << 20);
 	struct dir_cache_stats stats;
 	struct folder *f = NULL;
 
@@ -162,7 +189,7 @@ static void missing_bytes_change_nothing(void **state)
 static void refuses_a_place_where_no_folder_ends(void **state)
 {
 	struct opened *o = *state;
-	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20);
+	AUTO(dir_cache) struct dir_cache *c = dir_cache_new(1 << 20, 1 << 20);
 	struct folder *f = NULL;
 
 	open_tree(o);
@@ -181,6 +208,8 @@ int main(void)
 						close_golden),
 		cmocka_unit_test_setup_teardown(who_reads_it_too_gets_the_one_that_is_there,
 						open_golden, close_golden),
+		cmocka_unit_test_setup_teardown(refuses_a_folder_over_the_bound, open_golden,
+						close_golden),
 		cmocka_unit_test_setup_teardown(the_bound_holds_but_for_the_newest, open_golden,
 						close_golden),
 		cmocka_unit_test_setup_teardown(missing_bytes_change_nothing, open_golden,
