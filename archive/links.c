@@ -28,10 +28,11 @@ void links_release(struct links *l)
 
 /* --- the table --- */
 
-/* The file's slot, or the empty one where it belongs. */
+/* The file's slot, or the empty one where it belongs.  The top bits of a product with a random
+ * odd number: no two offsets are likely to meet. */
 static struct links_file *slot_of(const struct links *l, uint64_t offset)
 {
-	size_t i = (size_t)(offset * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+	size_t i = (size_t)(offset * l->factor >> (64 - __builtin_ctzll(l->capacity)));
 
 	for (;; i++) {
 		struct links_file *f = &l->files[i & (l->capacity - 1)];
@@ -44,7 +45,8 @@ static struct links_file *slot_of(const struct links *l, uint64_t offset)
 static int grow(struct links *l)
 {
 	struct links bigger = { .capacity = l->capacity ? 2 * l->capacity : CAPACITY_MIN,
-				.count = l->count };
+				.count = l->count,
+				.factor = l->factor };
 
 	bigger.files = calloc(bigger.capacity, sizeof(*bigger.files));
 	if (!bigger.files)
@@ -194,10 +196,12 @@ static int name_by_entry(struct links *out, const struct links *by_filename, str
 	return 0;
 }
 
-int links_read(struct links *l, const struct tree *tree, struct read_at *meta, struct err *err)
+int links_read(struct links *l, const struct tree *tree, struct read_at *meta, uint64_t secret,
+	       struct err *err)
 {
 	AUTO(free) struct pass *p = malloc(sizeof(*p));
-	AUTO(links) struct links by_filename = { 0 }, by_entry = { 0 };
+	AUTO(links) struct links by_filename = { .factor = secret | 1 };
+	AUTO(links) struct links by_entry = { .factor = secret | 1 };
 	int rc;
 
 	if (!p)

@@ -11,7 +11,8 @@
  * Cost:    reads the whole stream once, but for the contents inside a version 1 stream; memory
  *          for files with more than one name only.
  * Trust:   the bytes are hostile.  What cannot be followed is an error; a count may be wrong
- *          only where the archive lies about its own links.
+ *          only where the archive lies about its own links.  Who makes an archive chooses
+ *          which offsets the table holds, so where they go depends on a secret of the caller's.
  */
 #ifndef PXARFS_LINKS_H
 #define PXARFS_LINKS_H
@@ -29,14 +30,16 @@ struct links {
 	struct links_file *files; /* hashed by offset */
 	size_t capacity; /* 0 or a power of two */
 	size_t count;
+	uint64_t factor; /* of the hash; odd */
 };
 
 void links_init(struct links *l);
 void links_release(struct links *l);
 DEFINE_AUTO_STRUCT(links)
 
-/* Count, with a blocking `meta`.  -EBADMSG: damaged; -E2BIG: over LINKS_FILES_MAX. */
-int links_read(struct links *l, const struct tree *tree, struct read_at *meta,
+/* Count, with a blocking `meta`.  `secret` is any number that the archive's maker cannot know.
+ * -EBADMSG: damaged; -E2BIG: over LINKS_FILES_MAX. */
+int links_read(struct links *l, const struct tree *tree, struct read_at *meta, uint64_t secret,
 	       struct err *err);
 
 /* The names of the file whose ENTRY is at `entry_offset`: 1 or more. */

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define SAFE_NAMES 2 /* more than one: look at the inode number */
@@ -78,14 +79,17 @@ static int count(struct nlink *n, struct err *err)
 {
 	struct stream *meta = archive_meta(n->archive);
 	const struct tree *tree;
+	uint64_t secret;
 	int rc = archive_tree(n->archive, &tree, err);
 
 	if (rc < 0)
 		return rc;
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) < 0)
+		secret = (uintptr_t)n;
 	if (tree->version == PXAR_VERSION_1 && stream_size(meta) > NLINK_SINGLE_STREAM_SIZE_MAX)
 		return err_set(err, E2BIG, "a single stream of this size is not read for it");
 	hint_all(meta);
-	return links_read(&n->links, tree, stream_read_at(meta), err);
+	return links_read(&n->links, tree, stream_read_at(meta), secret, err);
 }
 
 static void *counter(void *arg)

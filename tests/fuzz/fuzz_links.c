@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_at_memory_init(&meta, data, size);
 	if (tree_open(&tree, &meta.base, &err) < 0)
 		return 0;
-	rc = links_read(&once, &tree, &meta.base, &err);
-	must(links_read(&twice, &tree, &meta.base, &err) == rc);
+	rc = links_read(&once, &tree, &meta.base, 1, &err);
+	must(links_read(&twice, &tree, &meta.base, UINT64_MAX, &err) == rc);
 	must(once.count == twice.count);
 	for (size_t i = 0; i < once.capacity; i++)
 		if (once.files[i].offset) {

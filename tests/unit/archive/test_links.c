@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/links.h"
 
+#include "archive/base/le.h"
 #include "tests/unit/archive/build_archive.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 enum { FIRST_NAME_SIZE = 6 }; /* "first" and NUL */
+
+static const uint64_t SECRET = 0x0123456789abcdef;
 
 /* "first" (3 names), "only" (1), a symlink, a folder with a link in it. */
 static uint64_t build_linked(struct build *b, unsigned version)
@@ -40,7 +44,7 @@ static int count(const struct build *b, size_t size, struct links *l, struct err
 	if (rc < 0)
 		return rc;
 	meta.base.size = size;
-	return links_read(l, &tree, &meta.base, err);
+	return links_read(l, &tree, &meta.base, SECRET, err);
 }
 
 static void counts_names(unsigned version)
@@ -170,6 +174,65 @@ static void refuses_an_item_of_no_known_type(void **state)
 	assert_int_equal(count(&b, b.meta.size, &l, &err), -EBADMSG);
 }
 
+/* A stream of 2^40 bytes and more, of which only the end holds anything. */
+struct virtual_stream {
+	struct read_at base;
+	uint64_t begin; /* of what it holds */
+	uint8_t *bytes;
+};
+
+static int virtual_read(struct read_at *self, void *buf, size_t size, uint64_t offset,
+			struct err *err)
+{
+	struct virtual_stream *v = (struct virtual_stream *)self;
+
+	(void)err;
+	memset(buf, 0, size);
+	if (offset >= v->begin)
+		memcpy(buf, v->bytes + (offset - v->begin), size);
+	return 0;
+}
+
+/* A member "a" that links to `target`. */
+static uint8_t *put_link(uint8_t *to, uint64_t own_offset, uint64_t target)
+{
+	le64_put(to, PXAR_FILENAME);
+	le64_put(to + 8, PXAR_HEADER_SIZE + 2);
+	memcpy(to + 16, "a", 2);
+	le64_put(to + 18, PXAR_HARDLINK);
+	le64_put(to + 26, PXAR_HEADER_SIZE + 8 + 2);
+	le64_put(to + 34, own_offset - target);
+	memcpy(to + 42, "a", 2);
+	return to + 44;
+}
+
+/* Offsets that all meet at one place of a table which multiplies them by 2^64 over the golden
+ * ratio and takes bits 32 to 51, as this one did. */
+static void targets_that_meet_elsewhere_do_not_meet_here(void **state)
+{
+	enum { LINK_SIZE = 44, ROWS = 400, COLUMNS = 700, SECONDS_MAX = 10 };
+	static const struct read_at_ops ops = { .read = virtual_read };
+	const uint64_t row = 778665590, column = 416653407;
+	struct virtual_stream v = { .begin = UINT64_C(1) << 40 };
+	struct tree tree = { .version = PXAR_VERSION_2, .root_entry_offset = v.begin };
+	AUTO(links) struct links l;
+	struct err err = ERR_INIT;
+	clock_t begin = clock();
+	uint8_t *p;
+
+	(void)state;
+	links_init(&l);
+	v.base = (struct read_at){ .ops = &ops, .size = v.begin + ROWS * COLUMNS * LINK_SIZE };
+	v.bytes = p = malloc(ROWS * COLUMNS * LINK_SIZE);
+	for (uint64_t i = 1; i <= ROWS; i++)
+		for (uint64_t k = 1; k <= COLUMNS; k++)
+			p = put_link(p, v.begin + (uint64_t)(p - v.bytes), i * row + k * column);
+	tree.meta_size = v.base.size;
+	assert_int_equal(links_read(&l, &tree, &v.base, SECRET, &err), -EBADMSG);
+	assert_true((clock() - begin) / CLOCKS_PER_SEC < SECONDS_MAX);
+	free(v.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +243,7 @@ int main(void)
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(refuses_links_that_lead_nowhere),
 		cmocka_unit_test(refuses_an_item_of_no_known_type),
+		cmocka_unit_test(targets_that_meet_elsewhere_do_not_meet_here),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
