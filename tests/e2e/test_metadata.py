@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backups that read only what has changed."""
 
-import hashlib
 import json
 import os
-import pathlib
 import random
 import shutil
+import struct
 import subprocess
 
 import datastore
+import handmade
 import pytest
 import rows
 import treecopy
@@ -210,7 +210,6 @@ def test_one_changed_file_in_a_large_tree_costs_little(pxarfs, folder, repo):
 
 def test_content_behind_a_restored_mtime_is_missed_unless_ctime_is_looked_at(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
-    path = tree / "d00" / "f0025"
     path = next(p for p in sorted((tree / "d01").iterdir()) if p.is_file() and p.stat().st_size > 9)
     def replace():
         st = path.stat()
@@ -361,6 +360,94 @@ def test_excluded_and_included_files(pxarfs, folder, repo):
     backup.assert_shows()
     out = backup("--exclude", "/d0*")
     assert out["reading"]["unchanged-files"] > 0
+
+
+def test_files_are_opened_for_metadata_where_there_is_no_other_way(pxarfs, folder, repo):
+    """On overlayfs: names do not tell all inode flags of the file system below."""
+    tree, lower = folder / "tree", folder / "lower"
+    make_tree(lower)
+    for name in ("tree", "upper", "work"):
+        (folder / name).mkdir()
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
+                    f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work", tree],
+                   check=True)
+    try:
+        backup = Group(pxarfs, repo, tree)
+        backup()
+        out = backup()
+        assert out["reading"]["read-bytes"] == 0
+        assert out["reading"]["opened-files"] == out["reading"]["unchanged-files"] > 0
+        backup.assert_shows()
+    finally:
+        subprocess.run(["umount", "-l", tree], check=True)
+
+
+def test_the_key_must_be_the_same(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    keys = [folder / "a.json", folder / "b.json"]
+    for key in keys:
+        pxarfs("key", "create", key, "--kdf", "none")
+    backup = Group(pxarfs, repo, tree)
+    for mode in ("encrypt", "sign-only"):
+        args = ["--keyfile", keys[0], "--crypt-mode", mode]
+        assert backup(*args)["reading"]["unchanged-files"] == 0
+        out = backup(*args)
+        assert out["reading"]["read-files"] == out["payload"]["new-chunks"] == 0
+    assert backup("--keyfile", keys[1], "--crypt-mode",
+                  "sign-only")["reading"]["unchanged-files"] == 0
+    assert backup("--crypt-mode", "none")["reading"]["unchanged-files"] == 0
+    backup.assert_shows()
+
+
+# --- a last snapshot that lies ---
+
+
+def hostile_refs(size):
+    """References of files a, b and c into a payload stream of `size` bytes."""
+    last = (1 << 64) - 1
+    return {
+        "backwards": [216, 116, 16],
+        "all-the-same": [16, 16, 16],
+        "overlapping": [16, 17, 18],
+        "before-the-marker": [0, 1, 15],
+        "past-the-end": [size, size - 16, size - 115],
+        "wrapping": [last, last - 99, last - 115],
+        "no-payload-there": [50, 150, 200],
+    }
+
+
+@pytest.mark.parametrize("kind", hostile_refs(0))
+def test_references_of_the_last_snapshot_are_not_trusted(pxarfs, folder, repo, kind):
+    tree = folder / "tree"
+    tree.mkdir()
+    contents = [bytes([65 + i]) * 84 for i in range(3)]
+    payload = handmade.item(handmade.PAYLOAD_START_MARKER)
+    for content in contents:
+        payload += handmade.item(handmade.PAYLOAD, content)
+    payload += handmade.item(handmade.PAYLOAD_TAIL_MARKER)
+    refs = hostile_refs(len(payload))[kind]
+    members = []
+    for name, ref, content in zip("abc", refs, contents):
+        (tree / name).write_bytes(content)
+        os.utime(tree / name, ns=(0, 1_700_000_000 * 10**9 + 7))
+        members.append((name.encode(), handmade.file_ref(ref & (1 << 64) - 1, 84)))
+    head = handmade.item(handmade.FORMAT_VERSION, struct.pack("<Q", 2))
+    meta = bytearray(head + handmade.folder(members, at=len(head)))
+    tail = struct.unpack("<Q", meta[-16:-8])[0] + len(head)  # the root's leads to the begin
+    meta[-16:-8] = struct.pack("<Q", tail)
+    datastore.put_snapshot(repo, "test", 1000, {"root.mpxar.didx": bytes(meta),
+                                                "root.ppxar.didx": payload})
+    backup = Group(pxarfs, repo, tree)
+    out = backup()
+    assert out["reading"]["compared"] or "every file is read" in out["said"]
+    true = {16 + 100 * i: i for i in range(3)}
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        for i, ref in enumerate(refs):
+            inside = 16 <= ref <= len(payload) - 116
+            if inside and ref not in true and out["reading"]["unchanged-files"]:
+                continue  # broken, as in the snapshot that it was taken from
+            want = contents[true[ref]] if inside and ref in true else contents[i]
+            assert (mount.path / "abc"[i]).read_bytes() in (want, contents[i])
 
 
 # --- the official client's snapshots ---
