@@ -133,9 +133,8 @@ static ssize_t read_data(struct content *c, uint64_t offset, void *data, size_t 
 	}
 }
 
-static void has_read(struct content *c, size_t size)
+static void has_read(struct content *c)
 {
-	c->read_bytes += size;
 	c->skip_size = CONTENT_BLOCK_SIZE;
 	if (c->part_size < CONTENT_PART_SIZE_MAX)
 		c->part_size *= 2;
@@ -155,6 +154,7 @@ ssize_t content_read(struct content *c, uint64_t offset, void *data, size_t size
 
 		if (!is_data) {
 			memset(out + done, 0, part);
+			c->hole_bytes += part;
 			done += part;
 			continue;
 		}
@@ -164,7 +164,7 @@ ssize_t content_read(struct content *c, uint64_t offset, void *data, size_t size
 		if (n == 0)
 			break;
 		if (n > 0)
-			has_read(c, (size_t)n);
+			has_read(c);
 		else if (!c->skip_errors || !content_is_damage((int)-n))
 			return err_sys(err, (int)-n, "read");
 		else if (part > CONTENT_BLOCK_SIZE)

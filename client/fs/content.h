@@ -36,7 +36,7 @@ struct content {
 	bool has_holes; /* some of it may be one */
 	bool skip_errors; /* pass over */
 
-	uint64_t read_bytes; /* so far, neither hole nor lost */
+	uint64_t hole_bytes; /* were not read */
 
 	/* What was passed over. */
 	uint64_t lost_bytes;

@@ -105,6 +105,7 @@ static int copy_bytes(struct emit *e, struct content *c, uint64_t size)
 		rc = got ? encoder_file_write(e->encoder, e->piece, got, e->why) : 0;
 		if (rc < 0)
 			return rc;
+		count(&e->stats->bytes, got);
 		left -= got;
 		if (got < wanted)
 			return pad_with_zeros(e, left);
@@ -124,7 +125,7 @@ static int copy_content(struct emit *e, int fd, const struct stat *st)
 	if (size >= READ_AHEAD_SIZE_MIN)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	rc = copy_bytes(e, &c, size);
-	count(&e->stats->bytes, c.read_bytes);
+	count(&e->stats->hole_bytes, c.hole_bytes);
 	if (rc == 0 && c.lost_errno)
 		warn(e, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(&c));
 	return rc;

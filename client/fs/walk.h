@@ -97,6 +97,7 @@ struct walk_params {
 
 struct walk_stats {
 	atomic_uint_fast64_t entries, files, bytes; /* archived so far; bytes were read */
+	atomic_uint_fast64_t hole_bytes; /* of those bytes: holes, which are not read in truth */
 	atomic_uint_fast64_t links; /* of those entries: further names of files */
 	atomic_uint_fast64_t reused_files, reused_bytes; /* of those files: not read */
 	atomic_uint_fast64_t opened; /* regular files, for whatever reason */
