@@ -312,6 +312,7 @@ static int decode_unprotected(struct manifest *m, const json_t *root, struct err
 		rc = keep_text(&m->key_fingerprint, text, err);
 	if (rc < 0)
 		return rc;
+	m->lost_content = json_is_true(json_object_get(value, "pxarfs-lost-content"));
 	text = json_string_value(json_object_get(json_object_get(value, "verify_state"), "state"));
 	return keep_text(&m->verify_state, text, err);
 }
@@ -422,6 +423,14 @@ int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_s
 
 	if (!object || json_object_set_new(m->unprotected, "chunk_upload_stats", object) < 0)
 		return err_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+int manifest_set_lost_content(struct manifest *m, struct err *err)
+{
+	if (json_object_set_new(m->unprotected, "pxarfs-lost-content", json_true()) < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	m->lost_content = true;
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "archive/base/err.h"
 #include "archive/base/wbuf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define MANIFEST_BLOB_NAME "index.json.blob"
@@ -46,8 +47,9 @@ struct manifest {
 	char *signature; /* 64 hex digits, or NULL */
 	char *key_fingerprint; /* long form, or NULL */
 	char *verify_state; /* "ok", "failed", or NULL */
+	bool lost_content; /* some file's content could not be read, and is zeros */
 	void *unprotected; /* the whole "unprotected" object (json_t), unknown members too;
-			    * the two above are copies of what was decoded from it */
+			    * the three above are copies of what was decoded from it */
 };
 
 struct manifest *manifest_new(const char *backup_type, const char *backup_id,
@@ -67,6 +69,8 @@ int manifest_add_file(struct manifest *m, const char *name, uint64_t size,
 		      const struct digest *csum, enum crypt_mode mode, struct err *err);
 int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_stats *stats,
 			      struct err *err);
+
+int manifest_set_lost_content(struct manifest *m, struct err *err);
 
 /* Both are copied: 64 hex digits, and the long form of the key that made them. */
 int manifest_set_signature(struct manifest *m, const char *signature,

@@ -367,6 +367,16 @@ static int encode_manifest(const struct backup *b, const struct manifest *m, str
 	return rc < 0 ? rc : blob_encode(b->plain_codec, text.data, text.size, true, out, err);
 }
 
+/* Such files look as if they had not changed: the next backup must not trust their content. */
+static bool has_lost_content(const struct backup *b)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < b->params->spec_count; i++)
+		found = found || b->walks[i].damaged;
+	return found;
+}
+
 /* The statistics count every blob that came in, the manifest too, as the client sends it:
  * without the statistics.  So it is encoded twice. */
 static int finish_snapshot(const struct backup *b, struct err *err)
@@ -381,6 +391,8 @@ static int finish_snapshot(const struct backup *b, struct err *err)
 	if (!m)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = list_files(b, m, &stats, err);
+	if (rc == 0 && has_lost_content(b))
+		rc = manifest_set_lost_content(m, err);
 	if (rc == 0 && b->params->key)
 		rc = manifest_sign(m, b->params->key, err);
 	if (rc == 0)

@@ -215,8 +215,14 @@ int previous_compare(struct previous *p, const char *spec_name,
 		     const struct archive_name *archive, struct change **out, struct err *err)
 {
 	struct err why = ERR_INIT;
-	int rc = open_change(p, archive, out, &why);
+	int rc;
 
+	if (p->manifest->lost_content) {
+		say(p, BACKUP_MESSAGE_INFO,
+		    "%s: every file is read: of some the last backup could not read all", spec_name);
+		return 0;
+	}
+	rc = open_change(p, archive, out, &why);
 	if (rc == -ENOMEM || rc == -ECANCELED) {
 		*err = why;
 		return rc;

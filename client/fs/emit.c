@@ -126,9 +126,11 @@ static int copy_content(struct emit *e, int fd, const struct stat *st)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	rc = copy_bytes(e, &c, size);
 	count(&e->stats->hole_bytes, c.hole_bytes);
-	if (rc == 0 && c.lost_errno)
-		warn(e, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(&c));
-	return rc;
+	if (rc < 0 || !c.lost_errno)
+		return rc;
+	count(&e->stats->damaged, 1);
+	warn(e, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(&c));
+	return 0;
 }
 
 /* --- hard links --- */

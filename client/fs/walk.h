@@ -101,6 +101,7 @@ struct walk_stats {
 	atomic_uint_fast64_t links; /* of those entries: further names of files */
 	atomic_uint_fast64_t reused_files, reused_bytes; /* of those files: not read */
 	atomic_uint_fast64_t opened; /* regular files, for whatever reason */
+	atomic_uint_fast64_t damaged; /* files whose content is zeros where it could not be read */
 	atomic_uint_fast64_t skipped; /* lost, in whole or in part: exit status 3 */
 };
 

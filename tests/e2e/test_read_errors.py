@@ -87,6 +87,20 @@ def test_what_cannot_be_read_becomes_zeros_and_is_listed(pxarfs, repo, source, f
         assert content[end + 64 * KIB:] == expected[end + 64 * KIB:]
 
 
+def test_what_became_zeros_is_read_again_by_the_next_backup(pxarfs, repo, source, folder, faulty):
+    root = faulty(source, f"read:{errno.EIO}:/large:{5 * MIB}:{5 * MIB + 1}")
+    backup(pxarfs, repo, f"root.pxar:{root}", "--on-read-error", "skip", status=3)
+    subprocess.run(["umount", root], check=True)
+    subprocess.run(["mount", "--bind", source, root], check=True)
+    time.sleep(1.1)
+    done = backup(pxarfs, repo, f"root.pxar:{root}")
+    assert "every file is read" in done.stderr
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        assert (mount.path / "large").read_bytes() == (source / "large").read_bytes()
+    time.sleep(1.1)
+    assert "every file is read" not in backup(pxarfs, repo, f"root.pxar:{root}").stderr
+
+
 def test_what_cannot_be_opened_or_listed_is_left_out(pxarfs, repo, source, faulty):
     rules = [f"open:{errno.EIO}:/small", f"readdir:{errno.EUCLEAN}:/sub", f"getattr:{errno.EIO}:/good"]
     root = faulty(source, *rules)

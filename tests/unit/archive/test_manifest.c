@@ -265,6 +265,22 @@ static void keeps_what_it_does_not_know_of_unprotected(void **state)
 	assert_memory_equal(out.data, text, out.size);
 }
 
+static void remembers_that_content_was_lost(void **state)
+{
+	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(manifest) struct manifest *again = NULL;
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(1 << 20);
+
+	(void)state;
+	assert_int_equal(decode("{" HEAD ",\"files\":[],\"signature\":null,\"unprotected\":{"
+				"\"pxarfs-lost-content\":1}}", &m, NULL), 0);
+	assert_false(m->lost_content);
+	assert_int_equal(manifest_set_lost_content(m, NULL), 0);
+	assert_int_equal(manifest_encode(m, &out, NULL), 0);
+	assert_int_equal(manifest_decode(out.data, out.size, &again, NULL), 0);
+	assert_true(again->lost_content);
+}
+
 static void refuses_input_cut_at_every_byte(void **state)
 {
 	static const char text[] = "{" HEAD ",\"files\":[" FILE_A "],\"signature\":null,"
@@ -329,6 +345,7 @@ int main(void)
 		cmocka_unit_test(refuses_hostile_json),
 		cmocka_unit_test(bounds_the_count_of_files),
 		cmocka_unit_test(keeps_what_it_does_not_know_of_unprotected),
+		cmocka_unit_test(remembers_that_content_was_lost),
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(rewrites_every_golden_manifest),
 	};
