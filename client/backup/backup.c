@@ -24,6 +24,7 @@ struct backup {
 
 	/* While it runs: */
 	struct upload_pool *pool;
+	struct journal *journal; /* NULL: there is none */
 	struct repo_writer *writer; /* NULL: a dry run */
 	struct backup_catalog *catalog;
 	struct blob_codec *codec; /* has the key when blobs are encrypted */
@@ -469,6 +470,27 @@ static int zstd_level(const struct backup_params *p)
 						       p->compression;
 }
 
+/* The session is ours, so the group's journal is nobody else's. */
+static int open_journal(struct backup *b, struct err *err)
+{
+	const struct backup_params *p = b->params;
+	long count;
+
+	if (p->dry_run || !p->journal_folder)
+		return 0;
+	b->journal = journal_open(p->journal_folder, p->repo->spelling, &p->name.group);
+	if (!b->journal)
+		return 0;
+	count = journal_load(b->journal, upload_pool_known(b->pool));
+	if (count < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	if (count > 0)
+		say(b, BACKUP_MESSAGE_INFO,
+		    "going on with an interrupted backup, which has stored %ld chunks", count);
+	upload_pool_set_journal(b->pool, b->journal);
+	return 0;
+}
+
 static int run_session(struct backup *b, struct err *err)
 {
 	unsigned threads = b->params->thread_count ? b->params->thread_count : core_count();
@@ -479,11 +501,15 @@ static int run_session(struct backup *b, struct err *err)
 	upload_pool_set_level(b->pool, zstd_level(b->params));
 	rc = open_session(b, err);
 	if (rc == 0)
+		rc = open_journal(b, err);
+	if (rc == 0)
 		rc = run_specs(b, err);
 	if (rc == 0 && is_stopped(b))
 		rc = -ECANCELED;
 	if (rc == 0)
 		rc = finish_snapshot(b, err);
+	if (rc == 0 && b->journal)
+		journal_finish(b->journal);
 	return rc;
 }
 
@@ -492,6 +518,7 @@ static void end_session(struct backup *b)
 {
 	backup_catalog_free(steal(&b->catalog));
 	upload_pool_free(steal(&b->pool));
+	journal_free(steal(&b->journal));
 	previous_release(&b->previous);
 	repo_writer_free(steal(&b->writer));
 }

@@ -6,6 +6,9 @@
  * run in parallel (upload.h).  Whatever fails, nothing of the snapshot stays; chunks that were
  * stored in vain are collected later.
  *
+ * A backup that was interrupted is gone on with when it is repeated: chunks that it has stored, and
+ * that are still there, are neither compressed nor stored again.
+ *
  * Of the last snapshot only that is reused which was made in the same way: its manifest must have
  * our key's fingerprint and signature (or none, when there is no key), and the archive our crypt
  * mode.  Otherwise everything is read and stored anew, and a message says why.
@@ -58,6 +61,7 @@ struct backup_params {
 	bool dry_run; /* walk and cut everything, store nothing */
 	unsigned thread_count; /* 0: as many as there are cores, BACKUP_THREADS_MAX at most */
 	int compression; /* a level of zstd; 0: the default, BACKUP_UNCOMPRESSED: none */
+	const char *journal_folder; /* client/backup/journal.h; NULL: no journal */
 	uint64_t rate, burst; /* stored bytes a second (client/repo/repo_rate.h); 0: no limit */
 
 	/* With mode none there is no key, with any other there is one: it encrypts what is stored

@@ -34,6 +34,10 @@ static int put(const struct chunk *c, struct err *err)
 		err_set(err, -rc, "out of memory");
 	if (rc == 0)
 		rc = blob_encode(w->codec, c->data, c->size, true, &w->output, err);
+	/* Before it is there, as whoever reads the journal asks for it anyway: so nothing that is there
+	 * is ever missing in it. */
+	if (rc == 0)
+		journal_add(upload_pool_journal(w->pool), c->digest);
 	if (rc == 0)
 		rc = repo_writer_put_chunk(c->writer, c->digest, w->output.data, w->output.size,
 					   c->size, &duplicate, err);

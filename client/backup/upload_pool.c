@@ -15,6 +15,7 @@ static const size_t OUTPUT_SIZE_MAX = BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX);
 struct upload_pool {
 	struct queue *jobs;
 	struct known_set *known;
+	struct journal *journal; /* immutable once there are jobs */
 	atomic_bool failed;
 
 	pthread_mutex_t lock;
@@ -116,6 +117,16 @@ void upload_pool_set_level(struct upload_pool *p, int level)
 {
 	for (unsigned i = 0; i < p->thread_count; i++)
 		blob_codec_set_level(p->workers[i].codec, level, true);
+}
+
+void upload_pool_set_journal(struct upload_pool *p, struct journal *journal)
+{
+	p->journal = journal;
+}
+
+struct journal *upload_pool_journal(const struct upload_pool *p)
+{
+	return p->journal;
 }
 
 unsigned upload_pool_threads(const struct upload_pool *p)

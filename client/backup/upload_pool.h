@@ -18,6 +18,7 @@
 
 #include "archive/blob.h"
 #include "archive/base/digest.h"
+#include "client/backup/journal.h"
 #include "client/backup/known.h"
 
 #include <stdbool.h>
@@ -52,6 +53,10 @@ DEFINE_AUTO_PTR(upload_pool)
 
 /* How chunks are compressed: a level of zstd (archive/blob.h); before the first job. */
 void upload_pool_set_level(struct upload_pool *p, int level);
+
+/* Where to note what was stored; lent, before the first job.  NULL: nowhere. */
+void upload_pool_set_journal(struct upload_pool *p, struct journal *journal);
+struct journal *upload_pool_journal(const struct upload_pool *p);
 
 unsigned upload_pool_threads(const struct upload_pool *p);
 struct known_set *upload_pool_known(struct upload_pool *p);

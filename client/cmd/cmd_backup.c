@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -46,6 +47,7 @@ struct job {
 	struct wbuf wrapped_key; /* for the master key */
 	struct progress *progress;
 	struct losses losses;
+	char *journal_folder;
 };
 
 static void job_release(struct job *j)
@@ -55,6 +57,7 @@ static void job_release(struct job *j)
 	keys_choice_release(&j->keys);
 	wbuf_release(&j->wrapped_key);
 	losses_release(&j->losses);
+	free(j->journal_folder);
 	free(j->specs);
 }
 DEFINE_AUTO_STRUCT(job)
@@ -300,6 +303,20 @@ static void on_repo_warning(void *arg, const char *text)
 	on_message(arg, BACKUP_MESSAGE_WARNING, text);
 }
 
+/* Below $XDG_CACHE_HOME or ~/.cache; NULL: nowhere. */
+static char *journal_folder(void)
+{
+	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	char *out = NULL;
+	int n = -1;
+
+	if (cache && cache[0] == '/')
+		n = asprintf(&out, "%s/pxarfs/journal", cache);
+	else if (home && home[0] == '/')
+		n = asprintf(&out, "%s/.cache/pxarfs/journal", home);
+	return n < 0 ? NULL : out;
+}
+
 static void take_rest(struct job *j)
 {
 	const struct settings *s = &j->settings;
@@ -316,6 +333,8 @@ static void take_rest(struct job *j)
 	p->skip_e2big_xattr = s->skip_e2big_xattr;
 	p->detect_ctime = s->detect_ctime;
 	p->padding_percent_max = (unsigned)s->padding_limit;
+	j->journal_folder = journal_folder();
+	p->journal_folder = j->journal_folder;
 	p->message = on_message;
 	p->message_arg = j;
 	p->stop = &stop_requested;

@@ -38,7 +38,8 @@ class Pxarfs:
         self.folder = folder
         self.program = BUILD / "pxarfs"
         self.daemons = []
-        self.env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
+        self.env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC",
+                        XDG_CACHE_HOME=str(folder / "cache"))
         for name in ("PXARFS_REPOSITORY", "PBS_REPOSITORY", "PXARFS_LOG", "PBS_LOG"):
             self.env.pop(name, None)
         # no default keys of whoever runs the tests, and no passphrases

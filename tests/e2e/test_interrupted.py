@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup that was interrupted is gone on with."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import datastore
+import pytest
+
+
+@pytest.fixture
+def repo(pxarfs, folder):
+    pxarfs("init", folder / "repo")
+    return folder / "repo"
+
+
+@pytest.fixture
+def source(folder):
+    rng = random.Random(1)
+    root = folder / "source"
+    root.mkdir()
+    for i in range(40):
+        (root / f"file{i:02}").write_bytes(rng.randbytes(1 << 20))
+    return root
+
+
+@pytest.fixture
+def image(folder):
+    path = folder / "image"
+    path.write_bytes(random.Random(2).randbytes((40 << 20) + 777))
+    return path
+
+
+def chunks(repo):
+    return {path.name for path in (repo / ".chunks").glob("*/*") if "tmp" not in path.name}
+
+
+def journals(pxarfs):
+    return list((pxarfs.folder / "cache/pxarfs/journal").glob("*"))
+
+
+def interrupt(pxarfs, repo, args, number, count=8):
+    """Start a backup, slowly, and send it a signal when it has stored some chunks."""
+    before = len(chunks(repo))
+    p = pxarfs.start("backup", "-r", repo, "--backup-id", "test", "--rate", "10MiB", "--burst", "1MiB",
+                     *args, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while len(chunks(repo)) < before + count:
+        assert p.poll() is None and time.monotonic() < end
+        time.sleep(0.002)
+    p.send_signal(number)
+    p.communicate(timeout=60)
+    return chunks(repo)
+
+
+def backup(pxarfs, repo, args, *more):
+    done = pxarfs("backup", "-r", repo, "--backup-id", "test", "--output-format", "json", *args, *more)
+    return done, json.loads(done.stdout)
+
+
+def check_nothing_twice(repo, summary, stored, spec):
+    """What was stored is reused, the rest is new, and together they are the whole."""
+    files = [f for f in summary["files"] if f["kind"] != "blob"]
+    new = sum(f["new-chunks"] for f in files)
+    reused = sum(f["reused-chunks"] for f in files)
+    snapshot = repo / summary["snapshot"]
+    used = {d for f in files for d in datastore.digests(snapshot / f["filename"])}
+    assert reused >= len(stored & used) > 0
+    # Nothing was put that was there: a duplicate would be one that was sent in vain.
+    assert sum(f["duplicate-chunks"] for f in files) == 0
+    assert new == len(used - stored)
+    for f in files:
+        data = datastore.stream(repo, snapshot / f["filename"])
+        if f["kind"] == "image":
+            assert data == spec.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_backup_of_a_folder_is_gone_on_with(pxarfs, repo, source, number):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    stored = interrupt(pxarfs, repo, args, number)
+    assert len(journals(pxarfs)) == 1
+    done, summary = backup(pxarfs, repo, args)
+    assert "going on with an interrupted backup" in done.stderr
+    check_nothing_twice(repo, summary, stored, source)
+    assert journals(pxarfs) == []
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        for path in source.iterdir():
+            assert (mount.path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_killed_backup_of_an_image_is_gone_on_with(pxarfs, repo, image):
+    args = [f"disk.img:{image}"]
+    stored = interrupt(pxarfs, repo, args, signal.SIGKILL, count=3)
+    _, summary = backup(pxarfs, repo, args)
+    check_nothing_twice(repo, summary, stored, image)
+
+
+def test_a_backup_killed_again_and_again_gets_done(pxarfs, repo, source):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    for _ in range(3):
+        stored = interrupt(pxarfs, repo, args, signal.SIGKILL)
+    _, summary = backup(pxarfs, repo, args)
+    check_nothing_twice(repo, summary, stored, source)
+
+
+def test_chunks_that_were_collected_meanwhile_are_stored_again(pxarfs, repo, source):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    stored = sorted(interrupt(pxarfs, repo, args, signal.SIGKILL))
+    for digest in stored[::2]:
+        datastore.chunk_path(repo, digest).unlink()
+    _, summary = backup(pxarfs, repo, args)
+    check_nothing_twice(repo, summary, set(stored[1::2]), source)
+
+
+def test_another_group_and_a_dry_run_know_nothing_of_it(pxarfs, repo, source):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    interrupt(pxarfs, repo, args, signal.SIGKILL)
+    done, summary = backup(pxarfs, repo, args, "--dry-run")
+    assert summary["files"][0]["reused-chunks"] == 0 and len(journals(pxarfs)) == 1
+    done, summary = backup(pxarfs, repo, args[:1] + ["--backup-id", "other"] + args[1:])
+    assert "interrupted" not in done.stderr and len(journals(pxarfs)) == 1
+
+
+def test_a_backup_does_without_a_cache_folder(pxarfs, repo, source):
+    (pxarfs.folder / "cache").write_text("not a folder")
+    backup(pxarfs, repo, [f"root.pxar:{source}"])
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        pxarfs.env.pop(name, None)
+    backup(pxarfs, repo, [f"root.pxar:{source}", "--backup-time", str(int(time.time()) + 10)])
+    assert not os.path.exists(pxarfs.folder / "cache/pxarfs")
