@@ -38,6 +38,7 @@ enum mount_count {
 	MOUNT_OPENDIR,
 	MOUNT_PUSHED, /* files */
 	MOUNT_PUSHED_BYTES,
+	MOUNT_PUSH_REFUSED, /* files that the kernel did not know */
 	MOUNT_COUNTERS
 };
 

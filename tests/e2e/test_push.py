@@ -12,6 +12,7 @@ import datastore
 import handmade
 import pytest
 
+from conftest import SOON, is_sanitized
 from test_mount_life import Store, statistics, wait_for
 
 TIME = "1970-01-01T00:16:40Z"
@@ -76,6 +77,32 @@ def read_in_order(top):
     return out
 
 
+def files_in_order(folder):
+    """Those of a size to be pushed."""
+    return [p for p in sorted(folder.iterdir())
+            if p.is_file() and not p.is_symlink() and 0 < p.stat().st_size <= 65536]
+
+
+def begin_reading(mount, files, pushed=20):
+    """Read until files are pushed, and wait until that many were; how often it took a READ."""
+    before = statistics(mount)["pushed"]
+    for path in files[:3]:
+        path.read_bytes()
+    wait_for(lambda: statistics(mount)["pushed"] >= before + pushed)
+    return statistics(mount)["read"]
+
+
+def test_files_read_in_order_come_before_they_are_asked_for(pxarfs, tree, repo):
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        files = files_in_order(mount.path / "z")
+        reads = begin_reading(mount, files)
+        assert reads <= 3
+        # nothing in these is asked for, however late the pusher was or is
+        for path in files[:12]:
+            assert path.read_bytes() == (tree / "z" / path.name).read_bytes()
+        assert statistics(mount)["read"] == reads
+
+
 @pytest.mark.parametrize("option", ["push=off", "push=1", "push=7", "push=1024",
                                     "push=65536,cache=1M,readahead=0"])
 def test_content_is_the_same_pushed_or_not(pxarfs, tree, repo, option):
@@ -86,8 +113,7 @@ def test_content_is_the_same_pushed_or_not(pxarfs, tree, repo, option):
         if option == "push=off":
             assert after["pushed"] == 0
         elif option != "push=1":
-            assert after["pushed"] > 300
-            assert after["read"] < 400
+            assert after["pushed"] > 0
         # again, from the page cache, and as stat says it is
         assert read_in_order(mount.path) == expected
         for path, content in expected.items():
@@ -102,8 +128,8 @@ def test_a_single_stream_is_pushed_too(pxarfs, folder):
     archive.write_bytes(handmade.folder([(name, handmade.file(content))
                                          for name, content in contents.items()]))
     with pxarfs.mount(archive) as mount:
+        assert begin_reading(mount, files_in_order(mount.path)) <= 3
         assert read_in_order(mount.path) == {name.decode(): c for name, c in contents.items()}
-        assert statistics(mount)["pushed"] > 100
 
 
 def test_only_files_that_the_kernel_knows_are_pushed(pxarfs, tree, repo):
@@ -111,7 +137,7 @@ def test_only_files_that_the_kernel_knows_are_pushed(pxarfs, tree, repo):
         for i in (0, 1, 2, 4):  # 3 is empty
             assert (mount.path / "z" / f"f{i:03}").read_bytes() == \
                 (tree / "z" / f"f{i:03}").read_bytes()
-        time.sleep(0.2)
+        wait_for(lambda: statistics(mount)["push_refused"] >= 8)
         # nobody has listed the folder: the kernel knows what was opened
         assert statistics(mount)["pushed"] <= 4
 
@@ -138,19 +164,52 @@ def test_a_damaged_chunk_is_told_to_who_reads_its_files_only(pxarfs, folder, tre
     chunk.write_bytes(data)
     with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
         got = read_in_order(mount.path)
-        pushed = statistics(mount)["pushed"]
         log = mount.log()
     bad = {path for path in expected if got[path] != expected[path]}
     assert {got[path] for path in bad} == {errno.EIO}
     assert 1 <= len(bad) <= (end - begin) // 1000 + 3
-    assert pushed > 300
-    # one line for each READ that failed, none of the pushing
-    assert len([line for line in log.splitlines() if digest in line]) <= 2 * len(bad)
+    # one line for each READ that failed
+    assert 1 <= len([line for line in log.splitlines() if digest in line]) <= 2 * len(bad)
+
+
+def test_a_damaged_chunk_ends_a_push_without_a_word(pxarfs, folder):
+    size, rng = 8192, random.Random(12)
+    (folder / "tree").mkdir()
+    for i in range(100):
+        (folder / "tree" / f"f{i:03}").write_bytes(rng.randbytes(size))
+    repo = folder / "repo"
+    pxarfs("init", repo)
+    pxarfs("backup", "-r", repo, f"root.pxar:{folder}/tree", "--backup-id", "test",
+           "--chunk-size", 64, "--backup-time", 1000)
+    index = datastore.index(repo / "host/test" / TIME / "root.pxar.pld.didx")
+    digest = next(digest for (begin, _), (_, digest) in zip(index, index[1:])
+                  if begin > 6 * (size + 16))
+    chunk = datastore.chunk_path(repo, digest)
+    os.chmod(chunk, 0o644)
+    chunk.write_bytes(b"")
+    with pxarfs.mount("host/test", "root.pxar", repository=repo, options="readahead=0") as mount:
+        files = files_in_order(mount.path)
+        assert begin_reading(mount, files, pushed=1) <= 3
+        wait_for(lambda: statistics(mount)["fetch_errors"] > 0)
+        assert digest not in mount.log()
+        errors = 0
+        for path in files:
+            try:
+                path.read_bytes()
+            except OSError as e:
+                assert e.errno == errno.EIO
+                errors += 1
+        assert errors >= 1 and digest in mount.log()
 
 
 def resident_mib(mount):
     with open(f"/proc/{mount.process.pid}/status", encoding="ascii") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
+
+
+def cached_bytes(mount):
+    now = statistics(mount)
+    return now["cache_bytes"] + now["folder_bytes"]
 
 
 def test_memory_is_bounded_by_the_cache_when_all_was_read(pxarfs, folder):
@@ -166,8 +225,9 @@ def test_memory_is_bounded_by_the_cache_when_all_was_read(pxarfs, folder):
     with pxarfs.mount("host/test", "root.pxar", repository=repo, options="cache=32M") as mount:
         subprocess.run(f"tar -cf - -C {mount.path} . | cat >/dev/null", shell=True, check=True)
         after = statistics(mount)
-        assert after["pushed"] > 7000 and after["read"] < 1000
-        if "san" not in str(pxarfs.program):
+        assert after["pushed"] > 0
+        wait_for(lambda: cached_bytes(mount) <= 32 << 20)
+        if not is_sanitized():
             wait_for(lambda: resident_mib(mount) <= 32 + 25)
 
 
@@ -178,12 +238,10 @@ def test_a_signal_in_the_midst_of_pushing_ends_it_at_once(pxarfs, tree, repo, de
                               f"[ -e {mount.path}/m ] || exit; done",
                               shell=True, stderr=subprocess.DEVNULL)
     time.sleep(delay)
-    begin = time.monotonic()
     mount.process.send_signal(signal.SIGTERM)
-    assert mount.process.wait(5) == 0
-    assert time.monotonic() - begin < 1.5
+    assert mount.process.wait(SOON) == 0
     assert not os.path.ismount(mount.path)
-    reader.wait(10)
+    reader.wait(SOON)
 
 
 class SmallFiles(Store):
@@ -217,17 +275,15 @@ def test_a_pusher_that_waits_for_a_dead_store_holds_nobody_up(pxarfs, hanging):
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for k in (0, 400, 800, 1100)]
     wait_for(lambda: statistics(mount)["waiting"] >= 4)
-    subprocess.run(["df", mount.path], check=True, capture_output=True, timeout=1)
+    subprocess.run(["df", mount.path], check=True, capture_output=True, timeout=SOON)
     hanging.go_on()
     for p in readers:
-        assert p.wait(20) == 0
+        assert p.wait(SOON) == 0
     hanging.hang()
     reader = subprocess.Popen(["cat", *(mount.path / f"f{i:04}" for i in range(1450, 1500))],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    begin = time.monotonic()
     mount.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: not os.path.ismount(mount.path), 2)
-    assert time.monotonic() - begin < 1.5
-    reader.wait(5)
+    wait_for(lambda: not os.path.ismount(mount.path), SOON)
+    reader.wait(SOON)
     hanging.go_on()
-    assert mount.process.wait(3) == 0
+    assert mount.process.wait(SOON) == 0
