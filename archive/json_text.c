@@ -63,6 +63,13 @@ int json_text_decode(const void *text, size_t size, json_t **out, struct err *er
 	return err_set(err, EBADMSG, "bad JSON, line %d: %s", why.line, why.text);
 }
 
+bool json_text_is_utf8(const void *text, size_t size)
+{
+	AUTO(json) json_t *string = json_stringn(text, size);
+
+	return string != NULL;
+}
+
 /* --- writing --- */
 
 static void put_escaped(struct wbuf *out, uint8_t c)

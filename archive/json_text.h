@@ -14,6 +14,7 @@
 #include "archive/base/wbuf.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 enum {
 	JSON_TEXT_DEPTH_MAX = 127, /* as the server's parser */
@@ -31,6 +32,9 @@ static inline void json_cleanup(json_t **p)
 /* Exactly one value in UTF-8; strings may hold NUL, member names not.  -EBADMSG (the message
  * says where), -ENOMEM.  *out is owned by the caller: AUTO(json) or json_decref(). */
 int json_text_decode(const void *text, size_t size, json_t **out, struct err *err);
+
+/* Whether a JSON string can hold it. */
+bool json_text_is_utf8(const void *text, size_t size);
 
 /* Append the pretty form: indent of two spaces, members sorted by the bytes of their names,
  * `{}` and `[]` when empty, no newline at the end.  -E2BIG, -ENOMEM: out->failed. */

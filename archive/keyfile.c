@@ -29,7 +29,8 @@ static int base64_decode(const char *text, uint8_t *out, size_t out_size)
 	whole = (size + 3) / 4 * 4;
 	memset(padded + size, '=', whole - size);
 	count = whole / 4 * 3 - (whole - size);
-	if (count > out_size || EVP_DecodeBlock(bytes, padded, (int)whole) < 0)
+	/* It passes over blanks at both ends, and gives that much less. */
+	if (count > out_size || EVP_DecodeBlock(bytes, padded, (int)whole) != (int)(whole / 4 * 3))
 		return -EBADMSG;
 	memcpy(out, bytes, count);
 	crypt_wipe(bytes, sizeof(bytes));
@@ -340,7 +341,18 @@ static bool hint_fits(const char *hint)
 			return false;
 		count += (*p & 0xc0) != 0x80;
 	}
-	return count >= 1 && count <= KEYFILE_HINT_SIZE_MAX;
+	return count >= 1 && count <= KEYFILE_HINT_SIZE_MAX &&
+	       json_text_is_utf8(hint, strlen(hint));
+}
+
+int keyfile_check_hint(enum keyfile_kdf kdf, const char *hint, struct err *err)
+{
+	if (hint && kdf == KEYFILE_KDF_NONE)
+		return err_set(err, EINVAL, "a password hint needs a passphrase (kdf is none)");
+	if (hint && !hint_fits(hint))
+		return err_set(err, EINVAL, "a password hint has 1 to %d characters in UTF-8, none "
+			       "of them a control character", KEYFILE_HINT_SIZE_MAX);
+	return 0;
 }
 
 int keyfile_seal(struct keyfile *out, const struct crypt_key *key, enum keyfile_kdf kdf,
@@ -349,13 +361,10 @@ int keyfile_seal(struct keyfile *out, const struct crypt_key *key, enum keyfile_
 		 const char *hint, struct err *err)
 {
 	struct keyfile k = { .kdf = kdf, .has_fingerprint = true };
-	int rc = 0;
+	int rc = keyfile_check_hint(kdf, hint, err);
 
-	if (hint && kdf == KEYFILE_KDF_NONE)
-		return err_set(err, EINVAL, "a password hint needs a passphrase (kdf is none)");
-	if (hint && !hint_fits(hint))
-		return err_set(err, EINVAL, "a password hint has 1 to %d characters, none of them "
-			       "a control character", KEYFILE_HINT_SIZE_MAX);
+	if (rc < 0)
+		return rc;
 	k.fingerprint = *crypt_key_fingerprint(key);
 	snprintf(k.created, sizeof(k.created), "%s", created);
 	snprintf(k.modified, sizeof(k.modified), "%s", modified);

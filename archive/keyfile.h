@@ -64,6 +64,9 @@ int keyfile_encode(const struct keyfile *k, bool pretty, struct wbuf *out, struc
 int keyfile_open(const struct keyfile *k, const void *passphrase, size_t passphrase_size,
 		 struct crypt_key **out, struct err *err);
 
+/* Whether a key file can have this hint, NULL for none: -EINVAL. */
+int keyfile_check_hint(enum keyfile_kdf kdf, const char *hint, struct err *err);
+
 /* What keyfile_seal() needs that is not a function of its other arguments. */
 struct keyfile_random {
 	uint8_t salt[KEYFILE_SALT_SIZE];

@@ -42,10 +42,14 @@ static int read_public(const void *pem, size_t size, EVP_PKEY **out, struct err 
 	*out = rsa;
 	if (!rsa || EVP_PKEY_base_id(rsa) != EVP_PKEY_RSA)
 		return err_set(err, EBADMSG, "master key: not an RSA public key in PEM form");
+	if (EVP_PKEY_size(rsa) < MASTER_KEY_SIZE_MIN)
+		return err_set(err, EINVAL, "master key: too small to hold a key file "
+			       "(%d bits, at least %d are needed)", EVP_PKEY_bits(rsa),
+			       8 * MASTER_KEY_SIZE_MIN);
 	return 0;
 }
 
-/* In one block: fails when the key is too small for it. */
+/* In one block. */
 static int rsa_encrypt(EVP_PKEY *rsa, const struct wbuf *text, struct wbuf *out)
 {
 	AUTO(evp_pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(rsa, NULL);
@@ -57,7 +61,7 @@ static int rsa_encrypt(EVP_PKEY *rsa, const struct wbuf *text, struct wbuf *out)
 	    EVP_PKEY_encrypt(ctx, NULL, &size, text->data, text->size) != 1 ||
 	    !(block = wbuf_reserve(out, size)) ||
 	    EVP_PKEY_encrypt(ctx, block, &size, text->data, text->size) != 1)
-		return -EINVAL;
+		return -EIO;
 	out->size += size;
 	return 0;
 }
@@ -82,8 +86,8 @@ int master_key_wrap(const void *public_pem, size_t pem_size, const struct crypt_
 	rc = rsa_encrypt(rsa, &text, out);
 	crypt_wipe(text.data, text.size);
 	if (rc < 0)
-		return err_set(err, EINVAL, "master key: too small to hold a key file "
-			       "(%d bits, at least 2128 are needed)", EVP_PKEY_bits(rsa));
+		return err_set(err, -rc, "master key: cannot encrypt a key file of %zu bytes",
+			       text.size);
 	return 0;
 }
 
@@ -122,11 +126,14 @@ int master_key_unwrap(const void *private_pem, size_t pem_size, const void *pass
 	if (block_size != (size_t)EVP_PKEY_size(rsa))
 		return err_set(err, EBADMSG, "encrypted key has %zu bytes, but the master key "
 			       "makes blocks of %d", block_size, EVP_PKEY_size(rsa));
+	/* For the wrong key newer libraries make bytes up, rather than tell an attacker. */
 	rc = rsa_decrypt(rsa, block, block_size, &text);
-	if (rc < 0)
-		return err_set(err, -rc, "master key: does not open this encrypted key");
-	rc = keyfile_decode(text.data, text.size, out, err);
-	crypt_wipe(text.data, text.size);
+	if (rc == 0)
+		rc = keyfile_decode(text.data, text.size, out, err);
+	if (text.data)
+		crypt_wipe(text.data, text.size);
+	if (rc < 0 && rc != -ENOMEM)
+		return err_set(err, EKEYREJECTED, "master key: does not open this encrypted key");
 	return rc;
 }
 

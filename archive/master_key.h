@@ -16,13 +16,17 @@
 /* Of the blob that holds the block in a snapshot; it is neither compressed nor encrypted. */
 #define MASTER_KEY_BLOB_NAME "rsa-encrypted.key.blob"
 
-enum { MASTER_KEY_BITS = 4096 };
+enum {
+	MASTER_KEY_BITS = 4096, /* of ours */
+	/* In bytes: the key file that it wraps has 255, padding takes 11. */
+	MASTER_KEY_SIZE_MIN = 255 + 11,
+};
 
 /* Append a new pair in PEM form; the private half (PKCS#8) under the passphrase. */
 int master_key_new(const void *passphrase, size_t passphrase_size, struct wbuf *public_pem,
 		   struct wbuf *private_pem, struct err *err);
 
-/* Whether the bytes are a public key that can be used. */
+/* Whether the bytes are a public key that can be used.  -EINVAL: it is too small. */
 int master_key_check(const void *public_pem, size_t pem_size, struct err *err);
 
 /* Append the RSA block (PKCS#1 v1.5) that holds `key` as a key file without passphrase.

@@ -125,6 +125,7 @@ static void refuses_bad_hints_and_short_passphrases(void **state)
 	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "secret", longer), -EINVAL);
 	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "secret", ""), -EINVAL);
 	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "secret", "a\nb"), -EINVAL);
+	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "secret", "not \xff UTF-8"), -EINVAL);
 	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "four", NULL), -EINVAL);
 	assert_int_equal(SEAL(KEYFILE_KDF_PBKDF2, "fives", longer + 1), 0);
 }
@@ -143,6 +144,10 @@ static void refuses_what_is_no_key_file(void **state)
 		"{\"kdf\":{\"PBKDF2\":{\"iter\":1,\"salt\":\"\"}},\"data\":\"\"}",
 		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"hint\":\"a\\nb\"}",
 		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"fingerprint\":\"00\"}",
+		/* as long as 32 bytes, but for blanks that decoders pass over */
+		"{\"data\":\"    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}",
+		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA    =\"}",
+		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\\n\\n\\n\\n\"}",
 	};
 	struct keyfile k;
 

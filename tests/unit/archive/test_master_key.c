@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/master_key.h"
 
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,6 +86,27 @@ static void master_key_recovers_the_data_key(void **state)
 						   block.size, &k, &err), 0);
 }
 
+static void refuses_a_key_that_a_key_file_does_not_fit_in(void **state)
+{
+	static const int sizes[] = { 1024, 2048, 2120 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		EVP_PKEY *rsa = EVP_RSA_gen((unsigned)sizes[i]);
+		BIO *bio = BIO_new(BIO_s_mem());
+		struct err err = ERR_INIT;
+		char *pem;
+		long size;
+
+		assert_int_equal(PEM_write_bio_PUBKEY(bio, rsa), 1);
+		size = BIO_get_mem_data(bio, &pem);
+		assert_int_equal(master_key_check(pem, (size_t)size, &err), -EINVAL);
+		assert_non_null(strstr(err.text, "too small"));
+		BIO_free(bio);
+		EVP_PKEY_free(rsa);
+	}
+}
+
 static void makes_a_pair_that_works_together(void **state)
 {
 	AUTO(crypt_key) struct crypt_key *key = counting_key();
@@ -111,6 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(master_key_recovers_the_data_key),
+		cmocka_unit_test(refuses_a_key_that_a_key_file_does_not_fit_in),
 		cmocka_unit_test(makes_a_pair_that_works_together),
 	};
 
