@@ -10,10 +10,10 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define NEW_PASSWORD "PXARFS_NEW_ENCRYPTION_PASSWORD"
 #define MASTER_PASSWORD "PXARFS_MASTER_PASSWORD"
@@ -38,6 +38,20 @@ static int write_fd(int fd, const char *path, const struct wbuf *text, struct er
 	return fsync(fd) < 0 ? err_sys(err, errno, "%s", path) : 0;
 }
 
+/* A name is safe when its folder is; not every file system, or folder, lets us make sure. */
+static int sync_folder(const char *path, struct err *err)
+{
+	AUTO(free) char *copy = strdup(path);
+	AUTO(fd) int fd = -1;
+
+	if (!copy)
+		return err_set(err, ENOMEM, "out of memory");
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if ((fd < 0 && errno != EACCES) || (fd >= 0 && fsync(fd) < 0 && errno != EINVAL))
+		return err_sys(err, errno, "%s: its folder", path);
+	return 0;
+}
+
 /* A new file, mode 0600; an existing one is never touched. */
 static int write_new(const char *path, const struct wbuf *text, struct err *err)
 {
@@ -51,16 +65,33 @@ static int write_new(const char *path, const struct wbuf *text, struct err *err)
 		rc = err_sys(err, errno, "%s", path);
 	if (rc < 0)
 		unlink(path);
-	return rc;
+	return rc < 0 ? rc : sync_folder(path, err);
 }
 
-/* Put another file in the place of an old one: whole or not at all. */
-static int replace(const char *path, const struct wbuf *text, struct err *err)
+/* Root may change the passphrase of a user's key, which stays the user's. */
+static int keep_owner(int fd, const char *path, struct err *err)
 {
+	struct stat old, new;
+
+	if (stat(path, &old) < 0 || fstat(fd, &new) < 0)
+		return err_sys(err, errno, "%s", path);
+	if ((old.st_uid != new.st_uid || old.st_gid != new.st_gid) &&
+	    fchown(fd, old.st_uid, old.st_gid) < 0)
+		return err_sys(err, errno, "%s: cannot keep its owner", path);
+	return 0;
+}
+
+/* Put another file in the place of an old one, of the one that a link leads to: whole or not at
+ * all. */
+static int replace(const char *name, const struct wbuf *text, struct err *err)
+{
+	AUTO(free) char *path = realpath(name, NULL);
 	AUTO(free) char *temporary = NULL;
 	AUTO(fd) int fd = -1;
 	int rc;
 
+	if (!path)
+		return err_sys(err, errno, "%s", name);
 	if (asprintf(&temporary, "%s.tmp_XXXXXX", path) < 0) {
 		temporary = NULL;
 		return err_set(err, ENOMEM, "out of memory");
@@ -68,34 +99,58 @@ static int replace(const char *path, const struct wbuf *text, struct err *err)
 	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
 	if (fd < 0)
 		return err_sys(err, errno, "%s", temporary);
-	rc = write_fd(fd, temporary, text, err);
+	rc = keep_owner(fd, path, err);
+	if (rc == 0)
+		rc = write_fd(fd, temporary, text, err);
 	if (rc == 0 && rename(temporary, path) < 0)
 		rc = err_sys(err, errno, "%s", path);
 	if (rc < 0)
 		unlink(temporary);
-	return rc;
+	return rc < 0 ? rc : sync_folder(path, err);
 }
 
-static int parse_kdf(const char *text, enum keyfile_kdf *out)
-{
-	static const char *const names[] = { [KEYFILE_KDF_NONE] = "none",
-					     [KEYFILE_KDF_SCRYPT] = "scrypt",
-					     [KEYFILE_KDF_PBKDF2] = "pbkdf2" };
+/* How a key is going to be protected. */
+struct protection {
+	const char *kdf_name, *hint;
+	enum keyfile_kdf kdf;
+};
 
-	*out = KEYFILE_KDF_SCRYPT;
-	if (!text)
-		return 0;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]) == 0) {
+/* Lines for a command's table of options. */
+#define OPT_PROTECTION(p)                                                      \
+	{ "kdf", 0, OPT_STRING, &(p).kdf_name, "KDF",                          \
+	  "how the passphrase protects the key: scrypt (default), pbkdf2 or none" }, \
+	{                                                                      \
+		"hint", 0, OPT_STRING, &(p).hint, "TEXT", "shown when the passphrase is wrong" \
+	}
+
+static const char *const kdf_names[] = { [KEYFILE_KDF_NONE] = "none",
+					 [KEYFILE_KDF_SCRYPT] = "scrypt",
+					 [KEYFILE_KDF_PBKDF2] = "pbkdf2" };
+
+static int parse_kdf(const char *text, enum keyfile_kdf *out, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(kdf_names) / sizeof(kdf_names[0]); i++) {
+		if (strcmp(text, kdf_names[i]) == 0) {
 			*out = (enum keyfile_kdf)i;
 			return 0;
 		}
 	}
-	return -EINVAL;
+	return err_set(err, EINVAL, "--kdf: '%s' is neither none, scrypt nor pbkdf2", text);
 }
 
-/* The key's path from the command line, or the default one; from malloc. */
-static int key_path(char **args, size_t count, char **out, struct err *err)
+/* Before a passphrase is asked for in vain. */
+static int check_protection(struct protection *p, struct err *err)
+{
+	int rc = 0;
+
+	p->kdf = KEYFILE_KDF_SCRYPT;
+	if (p->kdf_name)
+		rc = parse_kdf(p->kdf_name, &p->kdf, err);
+	return rc < 0 ? rc : keyfile_check_hint(p->kdf, p->hint, err);
+}
+
+/* The path of a key that is going to be made, or the default one; from malloc. */
+static int new_path(char **args, size_t count, char **out, struct err *err)
 {
 	if (count == 0)
 		return keys_default_path(KEYS_DEFAULT_KEY, out, err);
@@ -103,28 +158,32 @@ static int key_path(char **args, size_t count, char **out, struct err *err)
 	return *out ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
+/* The path of a key that is there. */
+static int old_path(char **args, size_t count, char **out, struct err *err)
+{
+	return count == 0 ? keys_find_default(KEYS_DEFAULT_KEY, out, err) :
+			    new_path(args, count, out, err);
+}
+
 /* The text of a key file around `key`; asks for the new passphrase where there is to be one. */
-static int seal_text(const struct crypt_key *key, const char *kdf_name, const char *hint,
-		     const char *created, struct wbuf *out, struct err *err)
+static int seal_text(const struct crypt_key *key, const struct protection *p, const char *created,
+		     struct wbuf *out, struct err *err)
 {
 	AUTO(secret) struct secret passphrase = { .size = 0 };
-	char now[KEYFILE_TIME_SIZE];
+	char now[KEYFILE_TIME_SIZE], since[KEYFILE_TIME_SIZE];
 	struct keyfile_random random;
-	enum keyfile_kdf kdf;
 	struct keyfile k;
 	int rc = 0;
 
-	if (parse_kdf(kdf_name, &kdf) < 0)
-		return err_set(err, EINVAL, "--kdf: '%s' is neither none, scrypt nor pbkdf2",
-			       kdf_name);
-	if (kdf != KEYFILE_KDF_NONE)
+	if (p->kdf != KEYFILE_KDF_NONE)
 		rc = secret_new_password(NEW_PASSWORD, "Encryption Key Password", &passphrase, err);
 	if (rc == 0)
 		rc = crypt_random(&random, sizeof(random), err);
 	keys_now(now);
+	keys_keep_time(created, since);
 	if (rc == 0)
-		rc = keyfile_seal(&k, key, kdf, passphrase.bytes, passphrase.size, &random,
-				  created && created[0] ? created : now, now, hint, err);
+		rc = keyfile_seal(&k, key, p->kdf, passphrase.bytes, passphrase.size, &random,
+				  since, now, p->hint, err);
 	if (rc < 0)
 		return rc;
 	rc = keyfile_encode(&k, false, out, err);
@@ -148,15 +207,9 @@ static void wipe_text(struct wbuf *text)
 		crypt_wipe(text->data, text->capacity);
 }
 
-#define OPT_KDF(variable)                                                     \
-	{ "kdf", 0, OPT_STRING, &(variable), "KDF",                            \
-	  "how the passphrase protects the key: scrypt (default), pbkdf2 or none" }
-#define OPT_HINT(variable) \
-	{ "hint", 0, OPT_STRING, &(variable), "TEXT", "shown when the passphrase is wrong" }
-
 /* --- create --- */
 
-static int create(const char *path, const char *kdf, const char *hint, struct err *err)
+static int create(const char *path, const struct protection *how, struct err *err)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
@@ -171,7 +224,7 @@ static int create(const char *path, const char *kdf, const char *hint, struct er
 		rc = crypt_key_new(&key, bytes, err);
 	crypt_wipe(bytes, sizeof(bytes));
 	if (rc == 0)
-		rc = seal_text(key, kdf, hint, NULL, &text, err);
+		rc = seal_text(key, how, "", &text, err);
 	if (rc == 0)
 		rc = write_new(path, &text, err);
 	wipe_text(&text);
@@ -180,8 +233,8 @@ static int create(const char *path, const char *kdf, const char *hint, struct er
 
 static int run_create(const struct cmd *self, int argc, char **argv)
 {
-	const char *kdf = NULL, *hint = NULL;
-	const struct opt table[] = { OPT_KDF(kdf), OPT_HINT(hint), { 0 } };
+	struct protection how = { 0 };
+	const struct opt table[] = { OPT_PROTECTION(how), { 0 } };
 	AUTO(free) char *path = NULL;
 	struct err err = ERR_INIT;
 	char **args;
@@ -190,9 +243,11 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 
 	if (rc >= 0)
 		return rc;
-	rc = key_path(args, count, &path, &err);
+	if (check_protection(&how, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	rc = new_path(args, count, &path, &err);
 	if (rc == 0)
-		rc = create(path, kdf, hint, &err);
+		rc = create(path, &how, &err);
 	if (rc < 0)
 		return failed(rc, &err);
 	log_info("%s: key created; without it and its passphrase no backup can be restored", path);
@@ -201,31 +256,18 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 
 /* --- show --- */
 
-static const char *kdf_label(enum keyfile_kdf kdf)
+/* -1: nobody knows. */
+static json_int_t epoch(const char *text)
 {
-	return kdf == KEYFILE_KDF_SCRYPT ? "scrypt" : kdf == KEYFILE_KDF_PBKDF2 ? "pbkdf2" : "none";
-}
+	int64_t out;
 
-/* Unix seconds of an RFC 3339 time; -1 when it is none. */
-static int64_t epoch(const char *text)
-{
-	struct tm tm = { 0 };
-	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-
-	if (rest && *rest == '.') /* fractions, which others may write */
-		rest += 1 + strspn(rest + 1, "0123456789");
-	if (rest && strcmp(rest, "Z") == 0)
-		return timegm(&tm);
-	if (!rest || !strptime(rest, "%z", &tm))
-		return -1;
-	return timegm(&tm) - tm.tm_gmtoff;
+	return keys_parse_time(text, &out) < 0 ? -1 : (json_int_t)out;
 }
 
 static int show_json(const char *path, const struct keyfile *k, const char *fingerprint)
 {
-	json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "path", path, "kdf", kdf_label(k->kdf),
-				 "created", (json_int_t)epoch(k->created), "modified",
-				 (json_int_t)epoch(k->modified));
+	json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "path", path, "kdf", kdf_names[k->kdf],
+				 "created", epoch(k->created), "modified", epoch(k->modified));
 
 	if (json && k->has_fingerprint)
 		json_object_set_new(json, "fingerprint", json_string(fingerprint));
@@ -255,7 +297,7 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 		return rc;
 	if (!cmd_output_json(format, &json))
 		return opts_usage(self, "--output-format: '%s' is neither text nor json", format);
-	rc = key_path(args, count, &path, &err);
+	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
 		rc = keys_load_file(path, &k, &err);
 	if (rc < 0)
@@ -266,7 +308,7 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 	if (json)
 		return show_json(path, &k, fingerprint);
 	printf("path         %s\nkdf          %s\ncreated      %s\nmodified     %s\n", path,
-	       kdf_label(k.kdf), k.created, k.modified);
+	       kdf_names[k.kdf], k.created, k.modified);
 	if (k.has_fingerprint)
 		printf("fingerprint  %s\n", fingerprint);
 	if (k.hint[0])
@@ -276,8 +318,7 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 
 /* --- change-passphrase --- */
 
-static int change_passphrase(const char *path, const char *kdf, const char *hint,
-			     struct err *err)
+static int change_passphrase(const char *path, const struct protection *how, struct err *err)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
@@ -287,7 +328,7 @@ static int change_passphrase(const char *path, const char *kdf, const char *hint
 	if (rc == 0)
 		rc = open_file_key(&k, &key, err);
 	if (rc == 0)
-		rc = seal_text(key, kdf, hint, k.created, &text, err);
+		rc = seal_text(key, how, k.created, &text, err);
 	keyfile_wipe(&k);
 	if (rc == 0)
 		rc = replace(path, &text, err);
@@ -297,8 +338,8 @@ static int change_passphrase(const char *path, const char *kdf, const char *hint
 
 static int run_change_passphrase(const struct cmd *self, int argc, char **argv)
 {
-	const char *kdf = NULL, *hint = NULL;
-	const struct opt table[] = { OPT_KDF(kdf), OPT_HINT(hint), { 0 } };
+	struct protection how = { 0 };
+	const struct opt table[] = { OPT_PROTECTION(how), { 0 } };
 	AUTO(free) char *path = NULL;
 	struct err err = ERR_INIT;
 	char **args;
@@ -307,9 +348,11 @@ static int run_change_passphrase(const struct cmd *self, int argc, char **argv)
 
 	if (rc >= 0)
 		return rc;
-	rc = key_path(args, count, &path, &err);
+	if (check_protection(&how, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
-		rc = change_passphrase(path, kdf, hint, &err);
+		rc = change_passphrase(path, &how, &err);
 	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
 }
 
@@ -340,8 +383,8 @@ static int run_create_master_key(const struct cmd *self, int argc, char **argv)
 				    &err);
 	if (rc == 0)
 		rc = write_new(private_path, &private_pem, &err);
-	if (rc == 0)
-		rc = write_new(public_path, &public_pem, &err);
+	if (rc == 0 && (rc = write_new(public_path, &public_pem, &err)) < 0)
+		unlink(private_path); /* nobody has used it */
 	wipe_text(&private_pem);
 	if (rc < 0)
 		return failed(rc, &err);
@@ -410,7 +453,7 @@ static int recover(const char *private_path, const char *block_path, struct cryp
 	if (rc == 0 && memmem(pem.data, pem.size, "ENCRYPTED", 9)) {
 		rc = secret_from_environment(MASTER_PASSWORD, NULL, &passphrase, err);
 		if (rc == 1)
-			rc = secret_ask("Master Key Password", &passphrase, err);
+			rc = secret_ask(MASTER_PASSWORD, "Master Key Password", &passphrase, err);
 	}
 	if (rc == 0)
 		rc = master_key_unwrap(pem.data, pem.size, passphrase.bytes, passphrase.size,
@@ -426,12 +469,13 @@ static int recover(const char *private_path, const char *block_path, struct cryp
 
 static int run_import_with_master_key(const struct cmd *self, int argc, char **argv)
 {
-	const char *kdf = NULL, *hint = NULL, *private_path = NULL, *block_path = NULL;
+	const char *private_path = NULL, *block_path = NULL;
+	struct protection how = { 0 };
 	const struct opt table[] = {
 		{ "master-keyfile", 0, OPT_STRING, &private_path, "FILE", "private master key (PEM)" },
 		{ "encrypted-keyfile", 0, OPT_STRING, &block_path, "FILE",
 		  "the encrypted key: rsa-encrypted.key of a snapshot, decoded or as its blob" },
-		OPT_KDF(kdf), OPT_HINT(hint), { 0 }
+		OPT_PROTECTION(how), { 0 }
 	};
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
@@ -446,13 +490,15 @@ static int run_import_with_master_key(const struct cmd *self, int argc, char **a
 		return rc;
 	if (!private_path || !block_path)
 		return opts_usage(self, "needs --master-keyfile and --encrypted-keyfile");
-	rc = key_path(args, count, &path, &err);
+	if (check_protection(&how, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	rc = new_path(args, count, &path, &err);
 	if (rc == 0 && access(path, F_OK) == 0)
 		rc = err_set(&err, EEXIST, "%s: exists already; keys are never overwritten", path);
 	if (rc == 0)
 		rc = recover(private_path, block_path, &key, created, &err);
 	if (rc == 0)
-		rc = seal_text(key, kdf, hint, created, &text, &err);
+		rc = seal_text(key, &how, created, &text, &err);
 	if (rc == 0)
 		rc = write_new(path, &text, &err);
 	wipe_text(&text);
@@ -483,7 +529,7 @@ static int run_paperkey(const struct cmd *self, int argc, char **argv)
 	html = !format || strcmp(format, "html") == 0;
 	if (!html && strcmp(format, "text") != 0)
 		return opts_usage(self, "--output-format: '%s' is neither html nor text", format);
-	rc = key_path(args, count, &path, &err);
+	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
 		rc = keys_read_file(path, &key, &err);
 	if (rc == 0) {

@@ -4,12 +4,13 @@
 #include "client/cmd/secret.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-enum { PEM_SIZE_MAX = 64 << 10 };
+enum { PEM_SIZE_MAX = 64 << 10, KEYS_NAME_SIZE = 64 };
 
 /* All room at once: a buffer that is moved when it grows leaves a key behind. */
 static int read_fd(int fd, const char *name, struct wbuf *out, struct err *err)
@@ -47,20 +48,28 @@ int keys_read_file(const char *path, struct wbuf *out, struct err *err)
 static int read_numbered_fd(const char *number, const char *option, struct wbuf *out,
 			    struct err *err)
 {
-	char *end;
-	long fd = strtol(number, &end, 10);
+	int fd = secret_parse_fd(number, option, err);
+	int rc = fd < 0 ? fd : read_fd(fd, option, out, err);
 
-	if (end == number || *end || fd < 0 || fd > 1 << 20)
-		return err_set(err, EINVAL, "--%s: '%s' is no descriptor's number", option, number);
-	return read_fd((int)fd, option, out, err);
+	secret_close_fd(fd);
+	return rc;
 }
 
 /* --- default places --- */
 
+/* A service may have no $HOME. */
+static const char *home_folder(void)
+{
+	const char *home = getenv("HOME");
+	const struct passwd *user = home && home[0] ? NULL : getpwuid(getuid());
+
+	return user ? user->pw_dir : home;
+}
+
 /* "$XDG_CONFIG_HOME/proxmox-backup", or below ~/.config; NULL when neither is known. */
 static char *config_folder(void)
 {
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = home_folder();
 	char *out = NULL;
 	int n = -1;
 
@@ -71,33 +80,50 @@ static char *config_folder(void)
 	return n < 0 ? NULL : out;
 }
 
-/* The first of the default places that has `name`; 1: none. */
+/* 1: it is not there.  What cannot be looked at, or is a link to nowhere, is not taken for missing:
+ * a backup would be made without the key. */
+static int look_for(const char *folder, const char *name, char **out, struct err *err)
+{
+	AUTO(free) char *path = NULL;
+	struct stat st;
+
+	if (asprintf(&path, "%s/%s", folder, name) < 0) {
+		path = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 1 : err_sys(err, errno, "%s", path);
+	*out = steal(&path);
+	return 0;
+}
+
 static int find_default(const char *name, char **out, struct err *err)
 {
 	const char *dirs = getenv("XDG_CONFIG_DIRS");
 	AUTO(free) char *folder = config_folder();
 	AUTO(free) char *list = strdup(dirs && dirs[0] ? dirs : "/etc/xdg");
-	AUTO(free) char *path = NULL;
-	char *rest = NULL;
+	char below[KEYS_NAME_SIZE], *rest = NULL;
+	int rc = folder ? look_for(folder, name, out, err) : 1;
 
 	if (!list)
 		return err_set(err, ENOMEM, "out of memory");
-	if (folder && asprintf(&path, "%s/%s", folder, name) >= 0 && access(path, F_OK) == 0) {
-		*out = steal(&path);
-		return 0;
-	}
-	for (char *dir = strtok_r(list, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest)) {
-		free(steal(&path));
-		if (asprintf(&path, "%s/proxmox-backup/%s", dir, name) < 0) {
-			path = NULL;
-			return err_set(err, ENOMEM, "out of memory");
-		}
-		if (access(path, F_OK) == 0) {
-			*out = steal(&path);
-			return 0;
-		}
-	}
-	return 1;
+	snprintf(below, sizeof(below), "proxmox-backup/%s", name);
+	for (char *dir = strtok_r(list, ":", &rest); dir && rc == 1;
+	     dir = strtok_r(NULL, ":", &rest))
+		if (dir[0] == '/')
+			rc = look_for(dir, below, out, err);
+	return rc;
+}
+
+int keys_find_default(const char *name, char **out, struct err *err)
+{
+	AUTO(free) char *folder = config_folder();
+	int rc = find_default(name, out, err);
+
+	if (rc == 1)
+		return err_set(err, ENOENT, "there is no %s in %s or below $XDG_CONFIG_DIRS", name,
+			       folder ? folder : "$XDG_CONFIG_HOME/proxmox-backup");
+	return rc;
 }
 
 static void make_folders(const char *path)
@@ -116,8 +142,8 @@ int keys_default_path(const char *name, char **out, struct err *err)
 	AUTO(free) char *folder = config_folder();
 
 	if (!folder)
-		return err_set(err, ENOENT, "no place for %s: neither $XDG_CONFIG_HOME nor $HOME "
-			       "is set", name);
+		return err_set(err, ENOENT, "no place for %s: neither $XDG_CONFIG_HOME nor a home "
+			       "folder is known", name);
 	if (asprintf(out, "%s/%s", folder, name) < 0) {
 		*out = NULL;
 		return err_set(err, ENOMEM, "out of memory");
@@ -167,7 +193,7 @@ static int open_text(struct wbuf *text, const char *name, struct crypt_key **out
 	if (rc == 0)
 		rc = open_key(&k, out, err);
 	if (rc == 0 && created)
-		memcpy(created, k.created, KEYFILE_TIME_SIZE);
+		keys_keep_time(k.created, created);
 	keyfile_wipe(&k);
 	return rc < 0 ? err_wrap(err, rc, "%s", name) : 0;
 }
@@ -342,15 +368,52 @@ int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struc
 	return 0;
 }
 
-void keys_now(char out[KEYFILE_TIME_SIZE])
+/* "2026-11-22T16:55:39+00:00", local time. */
+static void put_time(time_t when, char out[KEYFILE_TIME_SIZE])
 {
-	time_t now = time(NULL);
 	char zone[8];
 	struct tm tm;
 	size_t n;
 
-	localtime_r(&now, &tm);
+	localtime_r(&when, &tm);
 	n = strftime(out, KEYFILE_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
 	strftime(zone, sizeof(zone), "%z", &tm); /* "+0100": RFC 3339 wants a colon */
 	snprintf(out + n, KEYFILE_TIME_SIZE - n, "%.3s:%.2s", zone, zone + 3);
+}
+
+void keys_now(char out[KEYFILE_TIME_SIZE])
+{
+	put_time(time(NULL), out);
+}
+
+int keys_parse_time(const char *text, int64_t *epoch)
+{
+	struct tm tm = { .tm_gmtoff = 0 };
+	long offset;
+	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	if (rest && *rest == '.') /* fractions, which others may write */
+		rest += 1 + strspn(rest + 1, "0123456789");
+	if (rest && strcmp(rest, "Z") != 0)
+		rest = strptime(rest, "%z", &tm);
+	else if (rest)
+		rest += 1;
+	if (!rest || *rest)
+		return -EBADMSG;
+	offset = tm.tm_gmtoff; /* which timegm() resets */
+	*epoch = timegm(&tm) - offset;
+	return 0;
+}
+
+void keys_keep_time(const char *found, char out[KEYFILE_TIME_SIZE])
+{
+	const size_t size = sizeof("2026-11-22T16:55:39+00:00");
+	int64_t epoch;
+
+	if (keys_parse_time(found, &epoch) < 0)
+		keys_now(out);
+	else if (strlen(found) == size - 1)
+		memcpy(out, found, size);
+	else
+		put_time(epoch, out);
 }

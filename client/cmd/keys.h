@@ -79,6 +79,9 @@ int keys_default(struct crypt_key **out, struct err *err);
 int keys_open_archive(struct archive **out, struct fetch *fetch, struct repo_reader *reader,
 		      struct crypt_key **key, const char *typed, struct err *err);
 
+/* A default file that is there; from malloc.  -ENOENT: none is. */
+int keys_find_default(const char *name, char **out, struct err *err);
+
 /* Where default files are written, folders made when missing; from malloc. */
 int keys_default_path(const char *name, char **out, struct err *err);
 
@@ -90,5 +93,11 @@ int keys_read_file(const char *path, struct wbuf *out, struct err *err);
 
 /* Now, as key files have it: "2026-11-22T16:55:39+00:00", local time. */
 void keys_now(char out[KEYFILE_TIME_SIZE]);
+
+/* Unix seconds of such a time, or of another form of RFC 3339.  -EBADMSG. */
+int keys_parse_time(const char *text, int64_t *epoch);
+
+/* A time that was found in a key file, in the form that others expect; now, if it is none. */
+void keys_keep_time(const char *found, char out[KEYFILE_TIME_SIZE]);
 
 #endif

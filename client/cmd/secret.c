@@ -2,15 +2,17 @@
 #include "client/cmd/secret.h"
 
 #include "archive/crypt.h"
+#include "archive/json_text.h"
 #include "archive/keyfile.h"
+#include "client/cmd/shell_words.h"
 
 #include <fcntl.h>
-#include <jansson.h>
 #include <malloc.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -45,10 +47,15 @@ static void keep_first_line(struct secret *s)
 		s->size--;
 }
 
-static int read_all(int fd, const char *from, struct secret *out, struct err *err)
+static bool has_line(const struct secret *s)
 {
-	out->size = 0;
-	for (;;) {
+	return memchr(s->bytes, '\n', s->size) != NULL;
+}
+
+/* The first line of what comes, which may be a pipe's that nobody ends, or all of it. */
+static int read_secret(int fd, const char *from, bool whole, struct secret *out, struct err *err)
+{
+	for (out->size = 0; whole || !has_line(out);) {
 		ssize_t n = read(fd, out->bytes + out->size, sizeof(out->bytes) - out->size);
 
 		if (n < 0 && errno == EINTR)
@@ -58,52 +65,101 @@ static int read_all(int fd, const char *from, struct secret *out, struct err *er
 		if (n == 0)
 			return 0;
 		out->size += (size_t)n;
-		if (out->size == sizeof(out->bytes))
+		if (out->size == sizeof(out->bytes) && (whole || !has_line(out)))
 			return err_set(err, E2BIG, "%s: a secret of more than %d bytes", from,
 				       SECRET_SIZE_MAX - 1);
 	}
+	return 0;
 }
 
-static int read_file(const char *path, const char *from, struct secret *out, struct err *err)
+static int read_path(const char *path, const char *from, bool whole, struct secret *out,
+		     struct err *err)
 {
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
 	if (fd < 0)
 		return err_sys(err, errno, "%s: %s", from, path);
-	return read_all(fd, from, out, err);
+	return read_secret(fd, from, whole, out, err);
 }
 
-static int read_fd(const char *number, const char *from, struct secret *out, struct err *err)
+static int read_file(const char *path, const char *from, struct secret *out, struct err *err)
+{
+	return read_path(path, from, false, out, err);
+}
+
+int secret_parse_fd(const char *number, const char *from, struct err *err)
 {
 	char *end;
 	long fd = strtol(number, &end, 10);
 
 	if (end == number || *end || fd < 0 || fd > 1 << 20)
 		return err_set(err, EINVAL, "%s: '%s' is no descriptor's number", from, number);
-	return read_all((int)fd, from, out, err);
+	return (int)fd;
 }
 
-/* posix_spawn() rather than popen(): the pipe must not reach other children. */
+void secret_close_fd(int fd)
+{
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+static int read_fd(const char *number, const char *from, struct secret *out, struct err *err)
+{
+	int fd = secret_parse_fd(number, from, err);
+	int rc = fd < 0 ? fd : read_secret(fd, from, false, out, err);
+
+	secret_close_fd(fd);
+	return rc;
+}
+
+/* Not through a shell, as the official client does not either, nor popen(), whose pipe would
+ * reach other children. */
+static int start_command(const char *command, const char *from, pid_t *pid, int *reading,
+			 struct err *err)
+{
+	AUTO(shell_words) struct shell_words words = { .count = 0 };
+	posix_spawn_file_actions_t actions;
+	int ends[2], rc = shell_words_split(&words, command, err);
+
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", from);
+	if (words.count == 0)
+		return err_set(err, EINVAL, "%s: no command", from);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "%s", from);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+	rc = posix_spawnp(pid, words.items[0], &actions, NULL, words.items, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[1]);
+	*reading = ends[0];
+	return rc ? err_sys(err, rc, "%s: %s", from, words.items[0]) : 0;
+}
+
+/* To its end, so that it does not fail for want of a reader. */
+static void drain(int fd)
+{
+	char bytes[512];
+	ssize_t n;
+
+	do
+		n = read(fd, bytes, sizeof(bytes));
+	while (n > 0 || (n < 0 && errno == EINTR));
+	crypt_wipe(bytes, sizeof(bytes));
+}
+
 static int read_command(const char *command, const char *from, struct secret *out,
 			struct err *err)
 {
-	char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)command, NULL };
-	posix_spawn_file_actions_t actions;
 	AUTO(fd) int reading = -1;
-	int ends[2], status = 0, rc;
+	int status = 0;
 	pid_t pid;
+	int rc = start_command(command, from, &pid, &reading, err);
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(err, errno, "%s", from);
-	reading = ends[0];
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-	rc = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	close(ends[1]);
-	if (rc)
-		return err_sys(err, rc, "%s: cannot run the command", from);
-	rc = read_all(reading, from, out, err);
+	if (rc < 0)
+		return rc;
+	rc = read_secret(reading, from, false, out, err);
+	drain(reading);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (rc == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
@@ -131,15 +187,17 @@ static int read_credential(const char *credential, struct secret *out, struct er
 	const char *folder = getenv("CREDENTIALS_DIRECTORY");
 	AUTO(free) char *path = NULL;
 
+	struct stat st;
+
 	if (!folder || !credential)
 		return 1;
 	if (asprintf(&path, "%s/%s", folder, credential) < 0) {
 		path = NULL;
 		return err_set(err, ENOMEM, "out of memory");
 	}
-	if (access(path, F_OK) < 0)
+	if (stat(path, &st) < 0 && errno == ENOENT)
 		return 1;
-	return read_file(path, credential, out, err);
+	return read_path(path, credential, true, out, err);
 }
 
 int secret_from_environment(const char *name, const char *credential, struct secret *out,
@@ -169,6 +227,8 @@ int secret_from_environment(const char *name, const char *credential, struct sec
 	return read_credential(credential, out, err);
 }
 
+enum { CONTROL_C = 3, CONTROL_D = 4 };
+
 /* Reads a line with echo and signals off, so that ^C cannot leave the terminal mute. */
 static int read_line(struct secret *out, struct err *err)
 {
@@ -180,7 +240,7 @@ static int read_line(struct secret *out, struct err *err)
 			continue;
 		if (n < 0)
 			return err_sys(err, errno, "terminal");
-		if (n == 0 || c == 3 || (c == 4 && out->size == 0))
+		if (n == 0 || c == CONTROL_C || (c == CONTROL_D && out->size == 0))
 			return err_set(err, ECANCELED, "no passphrase given");
 		if (c == '\n' || c == '\r')
 			return 0;
@@ -190,16 +250,17 @@ static int read_line(struct secret *out, struct err *err)
 	}
 }
 
-int secret_ask(const char *prompt, struct secret *out, struct err *err)
+int secret_ask(const char *name, const char *prompt, struct secret *out, struct err *err)
 {
 	struct termios before, quiet;
 	int rc;
 
 	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) < 0)
 		return err_set(err, ENOTTY, "no passphrase: standard input is no terminal, and "
-			       "$PBS_ENCRYPTION_PASSWORD is not set");
+			       "$%s is not set", name);
 	quiet = before;
 	quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+	quiet.c_cc[VEOL] = CONTROL_C; /* ends the line, so that it is noticed at once */
 	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) < 0)
 		return err_sys(err, errno, "terminal");
 	fprintf(stderr, "%s: ", prompt);
@@ -209,21 +270,23 @@ int secret_ask(const char *prompt, struct secret *out, struct err *err)
 	return rc;
 }
 
+#define ENCRYPTION_PASSWORD "PBS_ENCRYPTION_PASSWORD"
+
 int secret_encryption_password(struct secret *out, struct err *err)
 {
-	int rc = secret_from_environment("PBS_ENCRYPTION_PASSWORD",
+	int rc = secret_from_environment(ENCRYPTION_PASSWORD,
 					 "proxmox-backup-client.encryption-password", out, err);
 
-	return rc == 1 ? secret_ask("Encryption Key Password", out, err) : rc;
+	return rc == 1 ? secret_ask(ENCRYPTION_PASSWORD, "Encryption Key Password", out, err) : rc;
 }
 
-static int ask_twice(const char *what, struct secret *out, struct err *err)
+static int ask_twice(const char *name, const char *what, struct secret *out, struct err *err)
 {
 	AUTO(secret) struct secret again = { .size = 0 };
-	int rc = secret_ask(what, out, err);
+	int rc = secret_ask(name, what, out, err);
 
 	if (rc == 0)
-		rc = secret_ask("Verify Password", &again, err);
+		rc = secret_ask(name, "Verify Password", &again, err);
 	if (rc < 0)
 		return rc;
 	if (out->size != again.size || memcmp(out->bytes, again.bytes, out->size) != 0)
@@ -237,10 +300,13 @@ int secret_new_password(const char *name, const char *what, struct secret *out,
 	int rc = secret_from_environment(name, NULL, out, err);
 
 	if (rc == 1)
-		rc = ask_twice(what, out, err);
+		rc = ask_twice(name, what, out, err);
 	if (rc < 0)
 		return rc;
 	if (out->size < KEYFILE_PASSPHRASE_SIZE_MIN)
 		return err_set(err, EINVAL, "Password too short!");
+	if (!json_text_is_utf8(out->bytes, out->size))
+		return err_set(err, EINVAL,
+			       "Password is not UTF-8: the official client could not use it");
 	return 0;
 }

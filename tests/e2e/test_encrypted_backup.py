@@ -487,6 +487,20 @@ def test_key_that_cannot_be_had_makes_no_snapshot(pxarfs, repo, text_tree, args,
     assert not (repo / "host").exists()
 
 
+def test_default_key_that_cannot_be_reached_is_not_taken_for_none(pxarfs, folder, repo, text_tree,
+                                                                  config):
+    """Or the backup would be made in the clear."""
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "encryption-key.json").symlink_to(folder / "not-plugged-in/key.json")
+    done = backup(pxarfs, repo, text_tree, 1000, status=1)
+    assert "encryption-key.json: No such file" in done.stderr
+    (config / "encryption-key.json").unlink()
+    (config / "encryption-key.json").symlink_to("encryption-key.json")
+    backup(pxarfs, repo, text_tree, 1000, status=1)
+    assert not (repo / "host").exists()
+    backup(pxarfs, repo, text_tree, 1000, "--crypt-mode", "none")
+
+
 # --- who sees the key ---
 
 def test_key_and_passphrase_are_in_no_message(pxarfs, folder, repo, text_tree):

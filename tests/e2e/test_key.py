@@ -7,6 +7,7 @@ import os
 import pty
 import stat
 import subprocess
+import termios
 
 import pytest
 
@@ -52,14 +53,40 @@ def test_default_key_is_made_where_the_official_client_looks(pxarfs, config):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("args, password, message", [
-    ([], "four", "too short"), (["--kdf", "nope"], "secret", "nope"),
-    (["--kdf", "none", "--hint", "x"], "", "hint")])
-def test_bad_requests_leave_no_key(pxarfs, config, args, password, message):
+@pytest.mark.parametrize("password, message", [
+    ("four", "too short"), ("", "too short"), ("\nsecond line", "too short"),
+    (b"Latin-1 \xfc", "UTF-8"), ("x" * 4096, "too long")])
+def test_bad_passphrases_leave_no_key(pxarfs, config, password, message):
     pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = password
-    done = pxarfs("key", "create", *args, status=1)
+    done = pxarfs("key", "create", status=1)
     assert message in done.stderr
     assert not (config / "encryption-key.json").exists()
+
+
+@pytest.mark.parametrize("args, message", [
+    (["--kdf", "nope"], "nope"), (["--kdf", ""], "neither"), (["--hint", ""], "hint"),
+    (["--kdf", "none", "--hint", "x"], "hint"), (["--hint", "x" * 65], "1 to 64"),
+    (["--hint", "a\tb"], "control"), (["--hint", "\udcff"], "UTF-8")])
+@pytest.mark.parametrize("command", [
+    ["create"], ["change-passphrase"],
+    ["import-with-master-key", "--master-keyfile", "a", "--encrypted-keyfile", "b"]])
+def test_bad_usage_is_told_before_a_passphrase_is_asked_for(pxarfs, config, command, args, message):
+    done = pxarfs("key", *command, *args, status=2, stdin=subprocess.DEVNULL)
+    assert message in done.stderr
+    assert not config.exists()
+
+
+def test_hint_may_have_64_characters_of_any_script(pxarfs, folder):
+    path = folder / "key.json"
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "Größe 鍵"
+    pxarfs("key", "create", "--hint", "é" * 64, path)
+    assert json.loads(path.read_text())["hint"] == "é" * 64
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "Größe 鍳"
+    done = pxarfs("key", "change-passphrase", path, status=1)
+    assert f"hint: {'é' * 64}" in done.stderr
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "Größe 鍵"
+    pxarfs("key", "change-passphrase", path)
+    assert "hint" not in json.loads(path.read_text())
 
 
 def test_passphrase_is_changed_and_the_key_stays(pxarfs, folder):
@@ -81,12 +108,57 @@ def test_passphrase_is_changed_and_the_key_stays(pxarfs, folder):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_changed_key_keeps_its_link_and_its_owner(pxarfs, folder):
+    path, link = folder / "key.json", folder / "link.json"
+    path.write_bytes((KEYS / "none.json").read_bytes())
+    path.chmod(0o644)
+    os.chown(path, 1234, 1235)
+    link.symlink_to("key.json")
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "another one"
+    pxarfs("key", "change-passphrase", "--kdf", "pbkdf2", link)
+    assert link.is_symlink() and show(pxarfs, path)["kdf"] == "pbkdf2"
+    now = path.stat()
+    assert (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (1234, 1235, 0o600)
+    assert sorted(p.name for p in folder.iterdir() if "key" in p.name) == ["key.json"]
+
+
+def test_times_are_shown_and_kept_whatever_the_zone(pxarfs, folder):
+    path = folder / "key.json"
+    text = (KEYS / "none.json").read_text()
+    key = json.loads(text)
+    pxarfs.env["TZ"] = "Asia/Kolkata"
+    want = show(pxarfs, KEYS / "none.json")["created"]
+    key["created"] = key["created"].replace("+00:00", "+02:00")
+    path.write_text(json.dumps(key))
+    assert show(pxarfs, path)["created"] == want - 7200
+    # whoever cannot tell when it was made makes a key that others can read still
+    for time in ("", "yesterday"):
+        path.write_text(json.dumps({**key, "created": time}))
+        pxarfs("key", "change-passphrase", "--kdf", "none", path)
+        kept = json.loads(path.read_text())
+        assert kept["created"] == kept["modified"] and kept["created"].endswith("+05:30")
+
+
+def test_keys_below_the_system_s_folders_are_found(pxarfs, folder, config):
+    place = folder / "nowhere/proxmox-backup"
+    place.mkdir(parents=True)
+    (place / "encryption-key.json").write_bytes((KEYS / "none.json").read_bytes())
+    shown = json.loads(pxarfs("key", "show", "--output-format", "json").stdout)
+    assert shown["path"] == str(place / "encryption-key.json")
+    assert "BEGIN" in pxarfs("key", "paperkey", "--output-format", "text").stdout
+    (place / "encryption-key.json").unlink()
+    for command in ("show", "paperkey", "change-passphrase"):
+        assert "there is no encryption-key.json" in pxarfs("key", command, status=1).stderr
+    assert not config.exists()  # who only looks makes nothing
+
+
 @pytest.mark.parametrize("how", ["FD", "FILE", "CMD", "credential"])
 def test_passphrase_sources(pxarfs, folder, how):
     path = folder / "key.json"
     path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
     secret = folder / "proxmox-backup-client.encryption-password"
-    secret.write_text("vector-pass" + ("" if how == "credential" else "\nsecond line\n"))
+    # however long what comes behind the first line is
+    secret.write_text("vector-pass" + ("" if how == "credential" else "\nsecond line" * 9999))
     pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "whatever"
     kwargs = {}
     if how == "FD":
@@ -102,8 +174,47 @@ def test_passphrase_sources(pxarfs, folder, how):
     pxarfs("key", "change-passphrase", path, **kwargs)
 
 
+def test_passphrase_from_a_pipe_that_stays_open(pxarfs, folder):
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
+    reading, writing = os.pipe()
+    os.write(writing, b"vector-pass\n")
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD_FD"] = str(reading)
+    # whoever is started later does not get the descriptor
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD_CMD"] = f"stat -L /proc/self/fd/{reading}"
+    done = pxarfs("key", "change-passphrase", path, pass_fds=[reading], status=1, timeout=20)
+    assert "No such file" in done.stderr and "command failed" in done.stderr
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("command, message", [
+    ("", "no command"), ("echo 'vector-pass", "quote"), ("/nowhere/at all", "/nowhere/at"),
+    ("echo vector-pass; true", None), ("echo vector-pass | cat", None), ("sh -c 'exit 3'", "failed")])
+def test_password_commands_that_are_none(pxarfs, folder, command, message):
+    """No shell runs them, so nothing in them does more than it says."""
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD_CMD"] = command
+    done = pxarfs("key", "change-passphrase", path, status=1)
+    assert (message or "wrong passphrase") in done.stderr
+
+
+def test_credential_is_taken_whole_and_must_be_readable(pxarfs, folder):
+    path = folder / "key.json"
+    path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
+    pxarfs.env["CREDENTIALS_DIRECTORY"] = str(folder)
+    pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "whatever"
+    secret = folder / "proxmox-backup-client.encryption-password"
+    secret.write_text("vector-pass\n")
+    assert "wrong passphrase" in pxarfs("key", "change-passphrase", path, status=1).stderr
+    secret.unlink()
+    secret.symlink_to("proxmox-backup-client.encryption-password")
+    assert "symbolic links" in pxarfs("key", "change-passphrase", path, status=1).stderr
+
+
 def test_failing_password_command_is_an_error(pxarfs, folder):
-    pxarfs.env["PBS_ENCRYPTION_PASSWORD_CMD"] = "echo vector-pass; false"
+    pxarfs.env["PBS_ENCRYPTION_PASSWORD_CMD"] = "sh -c 'echo vector-pass; false'"
     pxarfs.env["PXARFS_NEW_ENCRYPTION_PASSWORD"] = "whatever"
     path = folder / "key.json"
     path.write_bytes((KEYS / "pbkdf2.json").read_bytes())
@@ -135,10 +246,26 @@ def test_terminal_is_asked_twice_without_echo(pxarfs, folder):
     pxarfs("key", "change-passphrase", path)
 
 
+@pytest.mark.parametrize("typed", [b"\x03", b"typed\x03", b"\x04"])
+def test_asking_can_be_given_up_at_once(pxarfs, folder, typed):
+    main, terminal = pty.openpty()
+    p = subprocess.Popen([pxarfs.program, "key", "create", folder / "key.json"], stdin=terminal,
+                         stderr=terminal, env=pxarfs.env)
+    seen = b""
+    while b"Password: " not in seen:
+        seen += os.read(main, 1000)
+    os.write(main, typed)  # and no line end
+    assert p.wait(30) == 1
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    assert not (folder / "key.json").exists()
+    os.close(terminal)
+    os.close(main)
+
+
 def test_without_terminal_and_password_it_fails_at_once(pxarfs, folder):
     done = pxarfs("key", "create", folder / "key.json", status=1, stdin=subprocess.DEVNULL,
                   timeout=20)
-    assert "terminal" in done.stderr
+    assert "terminal" in done.stderr and "$PXARFS_NEW_ENCRYPTION_PASSWORD is not" in done.stderr
     assert not (folder / "key.json").exists()
 
 
@@ -154,6 +281,17 @@ def test_master_key_pair_is_made_and_used(pxarfs, folder, config):
     checked = subprocess.run(["openssl", "rsa", "-in", folder / "master-private.pem", "-noout",
                               "-check", "-passin", "pass:master words"], capture_output=True)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_master_key_that_is_too_small_is_not_imported(pxarfs, folder, config):
+    """No backup could be made with it."""
+    subprocess.run(["openssl", "genrsa", "-out", folder / "small.pem", "2048"], check=True,
+                   capture_output=True)
+    subprocess.run(["openssl", "rsa", "-in", folder / "small.pem", "-pubout", "-out",
+                    folder / "public.pem"], check=True, capture_output=True)
+    done = pxarfs("key", "import-master-pubkey", folder / "public.pem", status=1)
+    assert "2048 bits, at least 2128" in done.stderr
+    assert not (config / "master-public.pem").exists()
 
 
 def private_pem(folder):
@@ -180,8 +318,9 @@ def test_master_key_recovers_the_key_of_an_official_backup(pxarfs, folder, store
     damaged = bytearray(block.read_bytes())
     damaged[5] ^= 1
     block.write_bytes(damaged)
-    pxarfs("key", "import-with-master-key", folder / "no.json", "--master-keyfile",
-           private_pem(folder), "--encrypted-keyfile", block, status=1)
+    done = pxarfs("key", "import-with-master-key", folder / "no.json", "--master-keyfile",
+                  private_pem(folder), "--encrypted-keyfile", block, status=1)
+    assert "does not open this encrypted key" in done.stderr
     assert not (folder / "no.json").exists()
 
 

@@ -9,12 +9,14 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -223,11 +225,80 @@ static void whoever_reads_a_key_leaves_no_core_dump(void **state)
 	prctl(PR_SET_DUMPABLE, 1);
 }
 
+static void times_are_kept_in_the_form_that_others_expect(void **state)
+{
+	static const struct {
+		const char *found, *kept; /* NULL: the present */
+		int64_t epoch;
+	} rows[] = {
+		{ "2026-11-22T16:55:39+00:00", "2026-11-22T16:55:39+00:00", 1795366539 },
+		{ "2026-11-22T16:55:39+02:00", "2026-11-22T16:55:39+02:00", 1795359339 },
+		{ "2026-11-22T16:55:39-11:30", "2026-11-22T16:55:39-11:30", 1795407939 },
+		{ "2026-11-22T16:55:39Z", "2026-11-22T13:25:39-03:30", 1795366539 },
+		{ "2026-11-22T16:55:39.123456789+02:00", "2026-11-22T11:25:39-03:30", 1795359339 },
+		{ "", NULL, 0 },
+		{ "yesterday", NULL, 0 },
+		{ "2026-11-22T16:55:39", NULL, 0 },
+		{ "2026-11-22T16:55:39Zulu", NULL, 0 },
+		{ "2026-13-22T16:55:39+00:00", NULL, 0 },
+	};
+	char kept[KEYFILE_TIME_SIZE];
+	int64_t epoch, now = time(NULL);
+
+	(void)state;
+	setenv("TZ", "NST3:30", 1);
+	tzset();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		keys_keep_time(rows[i].found, kept);
+		if (rows[i].kept) {
+			assert_int_equal(keys_parse_time(rows[i].found, &epoch), 0);
+			assert_int_equal(epoch, rows[i].epoch);
+			assert_string_equal(kept, rows[i].kept);
+		} else {
+			assert_int_equal(keys_parse_time(rows[i].found, &epoch), -EBADMSG);
+			assert_int_equal(strlen(kept), 25);
+			assert_int_equal(keys_parse_time(kept, &epoch), 0);
+			assert_true(epoch >= now && epoch < now + 600);
+		}
+	}
+	unsetenv("TZ");
+	tzset();
+}
+
+static void whoever_has_no_home_variable_has_a_home_still(void **state)
+{
+	struct passwd *user = getpwuid(getuid());
+	AUTO(free) char *path = NULL, *wanted = NULL;
+	struct keys_options o = { .keyfile = NULL };
+	AUTO(keys_choice) struct keys_choice c = { .key = NULL };
+	struct store s;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	store_folder(&s);
+	unsetenv("HOME");
+	unsetenv("XDG_CONFIG_HOME");
+	setenv("XDG_CONFIG_DIRS", s.path, 1);
+	assert_true(asprintf(&wanted, "there is no none.json in %s/.config/proxmox-backup",
+			     user->pw_dir) > 0);
+	assert_int_equal(keys_find_default("none.json", &path, &err), -ENOENT);
+	assert_ptr_equal(strstr(err.text, wanted), err.text);
+	/* A key that cannot be reached is not one that is missing. */
+	store_mkdir(&s, "proxmox-backup");
+	assert_int_equal(symlink("nowhere", store_path(&s, "proxmox-backup/encryption-key.json")), 0);
+	setenv("XDG_CONFIG_HOME", store_path(&s, "none"), 1);
+	assert_int_equal(keys_for_backup(&o, &c, &err), -ENOENT);
+	unsetenv("XDG_CONFIG_DIRS");
+	store_remove(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_plain_key_leaves_no_trace_in_memory),
 		cmocka_unit_test(a_key_under_a_passphrase_leaves_no_trace_in_memory),
+		cmocka_unit_test(times_are_kept_in_the_form_that_others_expect),
+		cmocka_unit_test(whoever_has_no_home_variable_has_a_home_still),
 		cmocka_unit_test(whoever_reads_a_key_leaves_no_core_dump),
 	};
 
