@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/listing.h"
 
+#include "client/cmd/text.h"
+
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -8,54 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The length of the UTF-8 character at `p`, shortest form and no surrogate; 0: there is none.
- * The NUL that ends a text ends every search for a continuation. */
-static size_t utf8_length(const unsigned char *p)
-{
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 :
-			*p < 0xf5 ? 4 : 0;
-	uint32_t c;
-
-	if (length <= 1)
-		return length;
-	c = *p & (0xffu >> (length + 1));
-	for (size_t i = 1; i < length; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	if (c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-		return 0;
-	return length;
-}
-
 static void print_text(const char *text)
 {
 	fputs_unlocked(text, stdout);
-}
-
-/* What a terminal would obey: control characters, the C1 set in UTF-8 (c2 80..9f) included. */
-static bool is_control(const unsigned char *p)
-{
-	return *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0);
-}
-
-static void print_escaped(const char *text)
-{
-	const unsigned char *p = (const unsigned char *)text;
-
-	while (*p) {
-		size_t n = utf8_length(p);
-
-		if (n == 0 || is_control(p) || *p == '\\') {
-			for (size_t end = n ? n : 1; end > 0; end--)
-				printf("\\%03o", *p++);
-		} else {
-			fwrite_unlocked(p, 1, n, stdout);
-			p += n;
-		}
-	}
 }
 
 static void print_json_text(const char *text)
@@ -67,14 +24,14 @@ static void print_json_text(const char *text)
 		const unsigned char *from = p;
 		size_t n;
 
-		while (!is_control(p) && *p != '"' && *p != '\\' && (n = utf8_length(p)) != 0)
+		while (!text_is_control(p) && *p != '"' && *p != '\\' && (n = text_utf8_length(p)) != 0)
 			p += n;
 		fwrite_unlocked(from, 1, (size_t)(p - from), stdout);
 		if (!*p)
 			break;
 		if (*p == '"' || *p == '\\')
 			printf("\\%c", *p);
-		else if (is_control(p))
+		else if (text_is_control(p))
 			printf("\\u%04x", *p == 0xc2 ? *++p : *p);
 		else
 			printf("\\udc%02x", *p);
@@ -86,7 +43,7 @@ static void print_json_text(const char *text)
 void listing_print_name(const struct listing *l, const char *name)
 {
 	if (l->escapes)
-		print_escaped(name);
+		text_print_escaped(name);
 	else
 		print_text(name);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/log.h"
 
+#include "client/cmd/text.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -51,15 +53,6 @@ void log_to_syslog(void)
 	to_syslog = true;
 }
 
-/* Messages hold names out of archives: one must not pass for a line of its own, nor be obeyed
- * by a terminal. */
-static void blank_controls(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-}
-
 __attribute__((format(printf, 3, 0))) static void
 log_line(enum log_level level, const char *label, const char *format, va_list ap)
 {
@@ -73,7 +66,8 @@ log_line(enum log_level level, const char *label, const char *format, va_list ap
 			snprintf(line, sizeof(line), "%spxarfs: %s", journal_prefix(level), label);
 	used = (size_t)n;
 	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
-	blank_controls(line + used);
+	/* It may hold a name out of an archive, which must not pass for a line of its own. */
+	text_blank_controls(line + used);
 	if (to_syslog) {
 		syslog(syslog_priority(level), "%s", line);
 		return;
