@@ -2,6 +2,7 @@
 #include "client/cmd/cmd.h"
 
 #include "client/cmd/log.h"
+#include "client/cmd/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,6 +29,27 @@ static int flush_output(int status)
 	return status == EXIT_DONE ? EXIT_FAILED : status;
 }
 
+/* The command that argv[0] names. */
+static int run(const struct cmd *const *commands, int argc, char **argv)
+{
+	for (; *commands; commands++)
+		if (strcmp((*commands)->name, argv[0]) == 0)
+			return flush_output((*commands)->run(*commands, argc, argv));
+	fprintf(stderr, "pxarfs: unknown command '%s'\nTry 'pxarfs --help'.\n", argv[0]);
+	return EXIT_USAGE;
+}
+
+/* "help COMMAND [SUB-COMMAND]": the same as "COMMAND [SUB-COMMAND] --help". */
+static int help(const struct cmd *const *commands, int argc, char **argv)
+{
+	static char option[] = "--help";
+
+	for (int i = 0; i < argc - 2; i++)
+		argv[i] = argv[i + 2];
+	argv[argc - 2] = option;
+	return run(commands, argc - 1, argv);
+}
+
 int cmd_main(const struct cmd *const *commands, int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -36,6 +58,8 @@ int cmd_main(const struct cmd *const *commands, int argc, char **argv)
 		print_overview(stderr, commands);
 		return EXIT_USAGE;
 	}
+	if (strcmp(name, "help") == 0 && argc > 2)
+		return help(commands, argc, argv);
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
 		print_overview(stdout, commands);
 		return flush_output(EXIT_DONE);
@@ -44,11 +68,7 @@ int cmd_main(const struct cmd *const *commands, int argc, char **argv)
 		printf("pxarfs %s\n", PXARFS_VERSION);
 		return flush_output(EXIT_DONE);
 	}
-	for (size_t i = 0; commands[i]; i++)
-		if (strcmp(commands[i]->name, name) == 0)
-			return flush_output(commands[i]->run(commands[i], argc - 1, argv + 1));
-	fprintf(stderr, "pxarfs: unknown command '%s'\nTry 'pxarfs --help'.\n", name);
-	return EXIT_USAGE;
+	return run(commands, argc - 1, argv + 1);
 }
 
 bool cmd_output_json(const char *format, bool *json)
@@ -59,13 +79,10 @@ bool cmd_output_json(const char *format, bool *json)
 
 void cmd_print_name(const char *name)
 {
-	bool terminal = isatty(STDOUT_FILENO);
-
-	for (const unsigned char *p = (const unsigned char *)name; *p; p++)
-		if (terminal && (*p < 0x20 || *p == 0x7f || *p == '\\'))
-			printf("\\%03o", *p);
-		else
-			putchar(*p);
+	if (isatty(STDOUT_FILENO))
+		text_print_escaped(name);
+	else
+		fputs(name, stdout);
 }
 
 /* The power of 1000 or 1024 that a unit stands for. */

@@ -125,3 +125,11 @@ def test_a_full_standard_output_is_an_error(pxarfs):
     with open("/dev/full", "w") as full:
         p = subprocess.run([pxarfs.program, "--help"], stdout=full, stderr=subprocess.PIPE)
     assert p.returncode == 1 and b"No space left" in p.stderr
+
+
+def test_help_of_a_command_is_what_the_command_says(pxarfs):
+    for command in commands(pxarfs):
+        words = command.split()
+        assert pxarfs("help", *words).stdout == pxarfs(*words, "--help").stdout
+    assert pxarfs("help").stdout == pxarfs("--help").stdout
+    assert "unknown command 'bogus'" in pxarfs("help", "bogus", status=2).stderr
