@@ -239,6 +239,11 @@ static int store(struct metadata *m, enum xattr_kind kind, const char *name,
 		rc = metadata_add_xattr(m, name, strlen(name), value, size);
 		break;
 	}
+	if (rc == -E2BIG)
+		return err_set(err, E2BIG,
+			       "its %zu bytes are too many for an archive"
+			       " (--skip-e2big-xattr leaves them out)",
+			       size);
 	return rc < 0 ? err_sys(err, -rc, "storing it") : 0;
 }
 

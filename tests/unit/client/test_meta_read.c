@@ -347,6 +347,31 @@ static void refuses_too_long_a_list_unless_told_to_skip_it(void **state)
 	tear_down(&x);
 }
 
+/* The longest name with the longest value: one byte more than an archive can hold. */
+static void refuses_too_large_a_value_unless_told_to_skip_it(void **state)
+{
+	struct fixture x;
+	struct err err = ERR_INIT;
+	char name[256];
+	static const char value[65536];
+
+	(void)state;
+	need_root();
+	set_up_in(&x, "/dev/shm");
+	snprintf(name, sizeof(name), "trusted.%0247d", 1);
+	assert_int_equal(fsetxattr(x.file_fd, name, value, sizeof(value), 0), 0);
+	assert_int_equal(read_fd(&x, x.file_fd, false, &err), -E2BIG);
+	assert_non_null(strstr(err.text, "too many for an archive"));
+	assert_non_null(strstr(err.text, "--skip-e2big-xattr"));
+	assert_int_equal(read_fd(&x, x.file_fd, true, &err), 0);
+	assert_int_equal(x.m.xattr_count, 0);
+
+	assert_int_equal(fsetxattr(x.file_fd, name, value, sizeof(value) - 1, 0), 0);
+	read_file(&x);
+	assert_int_equal(x.m.xattr_count, 1);
+	tear_down(&x);
+}
+
 static void knows_virtual_file_systems(void **state)
 {
 	struct statfs fs;
@@ -391,6 +416,7 @@ int main(void)
 		TEST(special_files_have_what_stat_says),
 		cmocka_unit_test(takes_xattrs_and_acls_on_tmpfs),
 		cmocka_unit_test(refuses_too_long_a_list_unless_told_to_skip_it),
+		cmocka_unit_test(refuses_too_large_a_value_unless_told_to_skip_it),
 		cmocka_unit_test(knows_virtual_file_systems),
 		cmocka_unit_test(says_what_file_systems_can_hold),
 	};
