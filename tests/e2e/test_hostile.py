@@ -72,8 +72,8 @@ class Sparse:
 
 
 def payload_stream():
-    return [(handmade.item(handmade.PAYLOAD_START) + handmade.item(handmade.PAYLOAD) +
-             handmade.item(handmade.PAYLOAD_TAIL), 1)]
+    return [(handmade.item(handmade.PAYLOAD_START_MARKER) + handmade.item(handmade.PAYLOAD) +
+             handmade.item(handmade.PAYLOAD_TAIL_MARKER), 1)]
 
 
 def heavy_members(count, chunk_count):

@@ -17,11 +17,6 @@ PAYLOAD_TAIL_MARKER = 0x6C72B78B984C81B5
 QUOTA_PROJID = 0xE07540E82F7D1CBB
 XATTR = 0x0DAB0229B57DCD03
 GOODBYE = 0x2FEC4FA642D5731D
-FORMAT_VERSION = 0x730F6C75DF16A40D
-PAYLOAD_REF = 0x419D3D6BC4BA977E
-PAYLOAD_START = 0x834C68C2194A4ED2
-PAYLOAD_TAIL = 0x6C72B78B984C81B5
-HARDLINK = 0x51269C8422BD7275
 TAIL = 0xEF5EED5B753E1555
 
 MASK = (1 << 64) - 1
@@ -75,9 +70,13 @@ def file(content=b"", mode=0o644, attributes=b"", **kwargs):
     return entry(stat.S_IFREG | mode, **kwargs) + attributes + item(PAYLOAD, content)
 
 
+def payload_ref(offset, size):
+    return item(PAYLOAD_REF, struct.pack("<QQ", offset, size))
+
+
 def file_ref(offset, size, mode=0o644):
     """A file of a split archive; its PAYLOAD header is at `offset` of the payload stream."""
-    return entry(stat.S_IFREG | mode) + item(PAYLOAD_REF, struct.pack("<QQ", offset, size))
+    return entry(stat.S_IFREG | mode) + payload_ref(offset, size)
 
 
 def hardlink(distance, path):
@@ -94,14 +93,6 @@ def device(mode, major, minor):
 
 def version(number):
     return item(FORMAT_VERSION, struct.pack("<Q", number))
-
-
-def payload_ref(offset, size):
-    return item(PAYLOAD_REF, struct.pack("<QQ", offset, size))
-
-
-def hardlink(distance, path):
-    return item(HARDLINK, struct.pack("<Q", distance) + path + b"\0")
 
 
 def project(number):
