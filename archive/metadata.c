@@ -156,7 +156,11 @@ bool metadata_has_access_acl(const struct metadata *m)
 
 bool metadata_has_default_acl(const struct metadata *m)
 {
-	return m->has_acl_default && metadata_is_directory(m);
+	/* An item may hold nothing but absent components: that is no ACL. */
+	return m->has_acl_default && metadata_is_directory(m) &&
+	       ((m->acl_default.user_obj & m->acl_default.group_obj & m->acl_default.other &
+		 m->acl_default.mask) != PXAR_ACL_NONE ||
+		m->acl_default_users.count || m->acl_default_groups.count);
 }
 
 /* --- to the kernel's form --- */

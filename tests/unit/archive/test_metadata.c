@@ -174,6 +174,14 @@ static void empty_default_acl_is_none(void **state)
 	m.mode = PXAR_MODE_DIRECTORY | 0755;
 	assert_int_equal(set_default(&m, "02000000"), 0);
 	assert_false(metadata_has_default_acl(&m));
+
+	/* what a strange writer may leave */
+	m.has_acl_default = true;
+	m.acl_default.user_obj = m.acl_default.group_obj = m.acl_default.other =
+		m.acl_default.mask = PXAR_ACL_NONE;
+	assert_false(metadata_has_default_acl(&m));
+	assert_int_equal(metadata_add_acl(&m.acl_default_users, 5, 7), 0);
+	assert_true(metadata_has_default_acl(&m));
 }
 
 static void refuses_a_malformed_acl_value(void **state)
