@@ -156,6 +156,16 @@ def pxarfs(folder):
     program.cleanup()
 
 
+@pytest.fixture
+def server(folder):
+    """A PBS server with one empty datastore, "store1"; nobody may break HTTP/2 with it."""
+    import pbs_server
+    (folder / "server").mkdir()
+    with pbs_server.Server({"store1": folder / "server"}) as running:
+        yield running
+    assert running.record.complaints == []
+
+
 def unpack(archive, target):
     target.mkdir(mode=0o755)
     subprocess.run(["tar", "-x", "-p", "-f", GOLDEN / archive, "-C", target], check=True)
