@@ -6,7 +6,7 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/paperkey.h"
-#include "client/cmd/secret.h"
+#include "client/repo/secret.h"
 
 #include <fcntl.h>
 #include <jansson.h>

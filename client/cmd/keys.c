@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/keys.h"
 
-#include "client/cmd/secret.h"
+#include "client/repo/secret.h"
+#include "client/repo/xdg.h"
 
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,29 +57,6 @@ static int read_numbered_fd(const char *number, const char *option, struct wbuf 
 
 /* --- default places --- */
 
-/* A service may have no $HOME. */
-static const char *home_folder(void)
-{
-	const char *home = getenv("HOME");
-	const struct passwd *user = home && home[0] ? NULL : getpwuid(getuid());
-
-	return user ? user->pw_dir : home;
-}
-
-/* "$XDG_CONFIG_HOME/proxmox-backup", or below ~/.config; NULL when neither is known. */
-static char *config_folder(void)
-{
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = home_folder();
-	char *out = NULL;
-	int n = -1;
-
-	if (config && config[0] == '/')
-		n = asprintf(&out, "%s/proxmox-backup", config);
-	else if (home)
-		n = asprintf(&out, "%s/.config/proxmox-backup", home);
-	return n < 0 ? NULL : out;
-}
-
 /* 1: it is not there.  What cannot be looked at, or is a link to nowhere, is not taken for missing:
  * a backup would be made without the key. */
 static int look_for(const char *folder, const char *name, char **out, struct err *err)
@@ -100,7 +77,7 @@ static int look_for(const char *folder, const char *name, char **out, struct err
 static int find_default(const char *name, char **out, struct err *err)
 {
 	const char *dirs = getenv("XDG_CONFIG_DIRS");
-	AUTO(free) char *folder = config_folder();
+	AUTO(free) char *folder = xdg_config_folder();
 	AUTO(free) char *list = strdup(dirs && dirs[0] ? dirs : "/etc/xdg");
 	char below[KEYS_NAME_SIZE], *rest = NULL;
 	int rc = folder ? look_for(folder, name, out, err) : 1;
@@ -117,7 +94,7 @@ static int find_default(const char *name, char **out, struct err *err)
 
 int keys_find_default(const char *name, char **out, struct err *err)
 {
-	AUTO(free) char *folder = config_folder();
+	AUTO(free) char *folder = xdg_config_folder();
 	int rc = find_default(name, out, err);
 
 	if (rc == 1)
@@ -126,30 +103,9 @@ int keys_find_default(const char *name, char **out, struct err *err)
 	return rc;
 }
 
-static void make_folders(const char *path)
-{
-	AUTO(free) char *copy = strdup(path);
-
-	for (char *p = copy ? strchr(copy + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		mkdir(copy, 0700);
-		*p = '/';
-	}
-}
-
 int keys_default_path(const char *name, char **out, struct err *err)
 {
-	AUTO(free) char *folder = config_folder();
-
-	if (!folder)
-		return err_set(err, ENOENT, "no place for %s: neither $XDG_CONFIG_HOME nor a home "
-			       "folder is known", name);
-	if (asprintf(out, "%s/%s", folder, name) < 0) {
-		*out = NULL;
-		return err_set(err, ENOMEM, "out of memory");
-	}
-	make_folders(*out);
-	return 0;
+	return xdg_config_path(name, out, err);
 }
 
 /* --- keys --- */

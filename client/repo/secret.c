@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/cmd/secret.h"
+#include "client/repo/secret.h"
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
 #include "archive/keyfile.h"
-#include "client/cmd/shell_words.h"
+#include "client/repo/shell_words.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -241,7 +241,7 @@ static int read_line(struct secret *out, struct err *err)
 		if (n < 0)
 			return err_sys(err, errno, "terminal");
 		if (n == 0 || c == CONTROL_C || (c == CONTROL_D && out->size == 0))
-			return err_set(err, ECANCELED, "no passphrase given");
+			return err_set(err, ECANCELED, "nothing was given");
 		if (c == '\n' || c == '\r')
 			return 0;
 		if (out->size == sizeof(out->bytes) - 1)
@@ -256,8 +256,8 @@ int secret_ask(const char *name, const char *prompt, struct secret *out, struct 
 	int rc;
 
 	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) < 0)
-		return err_set(err, ENOTTY, "no passphrase: standard input is no terminal, and "
-			       "$%s is not set", name);
+		return err_set(err, ENOTTY, "%s: standard input is no terminal, and $%s is not set", prompt,
+			       name);
 	quiet = before;
 	quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
 	quiet.c_cc[VEOL] = CONTROL_C; /* ends the line, so that it is noticed at once */

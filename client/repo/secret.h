@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * secret - passphrases from where the official client takes them, and never from an argument.
+ * secret - passwords and passphrases from where the official client takes them, and never from
+ * an argument.
  *
  * Sources, the first that is set wins: $NAME, $NAME_FD (number of an open descriptor),
  * $NAME_FILE, $NAME_CMD (run without a shell, its output is taken): of each the first line; then

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/repo/xdg.h"
+
+#include "archive/base/cleanup.h"
+
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* A service may have no $HOME. */
+static const char *home_folder(void)
+{
+	const char *home = getenv("HOME");
+	const struct passwd *user = home && home[0] ? NULL : getpwuid(getuid());
+
+	return user ? user->pw_dir : home;
+}
+
+char *xdg_config_folder(void)
+{
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = home_folder();
+	char *out = NULL;
+	int n = -1;
+
+	if (config && config[0] == '/')
+		n = asprintf(&out, "%s/proxmox-backup", config);
+	else if (home)
+		n = asprintf(&out, "%s/.config/proxmox-backup", home);
+	return n < 0 ? NULL : out;
+}
+
+static void make_folders(const char *path)
+{
+	AUTO(free) char *copy = strdup(path);
+
+	for (char *p = copy ? strchr(copy + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		mkdir(copy, 0700);
+		*p = '/';
+	}
+}
+
+int xdg_config_path(const char *name, char **out, struct err *err)
+{
+	AUTO(free) char *folder = xdg_config_folder();
+
+	if (!folder)
+		return err_set(err, ENOENT, "no place for %s: neither $XDG_CONFIG_HOME nor a home "
+			       "folder is known", name);
+	if (asprintf(out, "%s/%s", folder, name) < 0) {
+		*out = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	make_folders(*out);
+	return 0;
+}
