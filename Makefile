@@ -10,11 +10,14 @@ comma   := ,
 BUILD   ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 VERSION := $(shell sed -n 's/^\#\# \([0-9][^ ]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
 
-PKGS := fuse3 libzstd libcrypto jansson zlib libqrencode
+PKGS := fuse3 libzstd libcrypto libssl libcurl libnghttp2 jansson zlib libqrencode
 pkg-missing := $(foreach p,$(PKGS) cmocka,$(shell pkg-config --exists $(p) || echo $(p)))
 deb_fuse3 := libfuse3-dev
 deb_libzstd := libzstd-dev
 deb_libcrypto := libssl-dev
+deb_libssl := libssl-dev
+deb_libcurl := libcurl4-openssl-dev
+deb_libnghttp2 := libnghttp2-dev
 deb_jansson := libjansson-dev
 deb_zlib := zlib1g-dev
 deb_libqrencode := libqrencode-dev
