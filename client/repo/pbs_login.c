@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/repo/pbs_login.h"
+
+#include "archive/crypt.h"
+#include "archive/json_text.h"
+#include "client/repo/pbs_tickets.h"
+#include "client/repo/secret.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum {
+	RENEW_S = 15 * 60,
+	ANSWER_SIZE_MAX = 64 << 10,
+	CSRF_SIZE_MAX = 1024,
+	CODE_SIZE_MAX = 64, /* of a second factor */
+};
+
+#define TFA_PREFIX "PBS:!tfa!"
+
+/* What must not leave the process: pages of its own that no core dump holds. */
+struct vault {
+	struct secret secret; /* password, or the token's secret */
+	char ticket[PBS_TICKETS_SIZE_MAX]; /* "" none */
+	char csrf[CSRF_SIZE_MAX];
+	bool ticket_is_host_cookie; /* it came, and goes, as __Host-PBSAuthCookie */
+};
+
+struct pbs_login {
+	const struct pbs_name *name;
+	struct pbs_http *http;
+
+	/* Held over a login, so that there is one at a time; guards the rest. */
+	pthread_mutex_t lock;
+	struct vault *vault;
+	bool has_secret;
+	int64_t made_s; /* when the ticket was, of a clock that goes on in suspend */
+
+	pthread_mutex_t timer_lock; /* guards stopping */
+	pthread_cond_t stop;
+	bool stopping, has_thread;
+	pthread_t thread;
+};
+
+static int64_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return t.tv_sec;
+}
+
+/* --- the call --- */
+
+/* Take a string of the answer, if it fits. */
+static int take(const json_t *data, const char *member, char *out, size_t size, struct err *err)
+{
+	const json_t *value = json_object_get(data, member);
+
+	if (!json_is_string(value) || json_string_length(value) == 0 ||
+	    json_string_length(value) >= size ||
+	    strlen(json_string_value(value)) != json_string_length(value))
+		return err_set(err, EPROTO, "login: an answer without a good %s", member);
+	strcpy(out, json_string_value(value));
+	return 0;
+}
+
+static bool is_header_text(const char *text)
+{
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return false;
+	return true;
+}
+
+static int take_ticket(struct pbs_login *l, const struct pbs_http_reply *reply, struct err *err)
+{
+	AUTO(json) json_t *all = NULL;
+	struct vault *v = l->vault;
+	const json_t *data;
+	int rc = json_text_decode(reply->body.data, reply->body.size, &all, err);
+
+	if (rc < 0)
+		return err_wrap(err, -EPROTO, "login");
+	data = json_object_get(all, "data");
+	v->ticket_is_host_cookie = reply->cookie[0] != '\0';
+	if (reply->cookie[0] && strlen(reply->cookie) < sizeof(v->ticket))
+		strcpy(v->ticket, reply->cookie);
+	else
+		rc = take(data, "ticket", v->ticket, sizeof(v->ticket), err);
+	if (rc == 0)
+		rc = take(data, "CSRFPreventionToken", v->csrf, sizeof(v->csrf), err);
+	if (rc == 0 && (!is_header_text(v->csrf) || !is_header_text(v->ticket)))
+		rc = err_set(err, EPROTO, "login: a ticket with control characters");
+	if (rc < 0)
+		v->ticket[0] = '\0';
+	return rc;
+}
+
+/* `challenge`: the partial ticket that `password` answers; NULL: none. */
+static int call(struct pbs_login *l, const char *password, size_t size, const char *challenge,
+		struct err *err)
+{
+	AUTO(pbs_http_reply) struct pbs_http_reply reply = { .body = WBUF_INIT(ANSWER_SIZE_MAX) };
+	AUTO(json) json_t *params = json_pack("{s:s,s:s%}", "username", l->name->auth_id, "password",
+					      password, size);
+	char *text;
+	int rc;
+
+	if (!params)
+		return err_set(err, EINVAL, "the password is not UTF-8");
+	if (challenge)
+		json_object_set_new(params, "tfa-challenge", json_string(challenge));
+	text = json_dumps(params, JSON_COMPACT);
+	if (!text)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = pbs_http_send(l->http,
+			   &(struct pbs_http_request){ .method = "POST",
+						       .path = "/api2/json/access/ticket",
+						       .content_type = "application/json",
+						       .body = text,
+						       .body_size = strlen(text) },
+			   &reply, err);
+	crypt_wipe(text, strlen(text));
+	free(text);
+	if (rc < 0)
+		return rc;
+	if (reply.status != 200)
+		return pbs_http_refused(reply.status, reply.body.data, reply.body.size, "login", err);
+	return take_ticket(l, &reply, err);
+}
+
+/* --- second factor --- */
+
+/* The kinds of the challenge that can be typed: between "!tfa!" and the next ':', as JSON. */
+static void read_challenge(const char *ticket, bool *totp, bool *recovery)
+{
+	const char *begin = ticket + strlen(TFA_PREFIX), *end = strchrnul(begin, ':');
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(PBS_TICKETS_SIZE_MAX);
+	AUTO(json) json_t *kinds = NULL;
+
+	for (const char *p = begin; p < end; p++) {
+		bool is_colon = end - p >= 3 && strncasecmp(p, "%3a", 3) == 0;
+
+		wbuf_put_u8(&text, is_colon ? ':' : (uint8_t)*p);
+		p += is_colon ? 2 : 0;
+	}
+	*totp = *recovery = false;
+	if (json_text_decode(text.data, text.size, &kinds, NULL) < 0)
+		return;
+	*totp = json_is_true(json_object_get(kinds, "totp"));
+	*recovery = json_array_size(json_object_get(kinds, "recovery")) > 0;
+}
+
+/* The login is a partial one: answer its challenge, where someone can be asked. */
+static int answer_challenge(struct pbs_login *l, bool may_ask, struct err *err)
+{
+	AUTO(secret) struct secret code = { .size = 0 };
+	char challenge[PBS_TICKETS_SIZE_MAX], text[CODE_SIZE_MAX + 16];
+	bool totp, recovery, is_code;
+	int rc;
+
+	strcpy(challenge, l->vault->ticket);
+	l->vault->ticket[0] = '\0';
+	read_challenge(challenge, &totp, &recovery);
+	if (!may_ask || !isatty(STDIN_FILENO) || !(totp || recovery))
+		return err_set(err, EACCES, "%s needs a second factor, which %s; use an API token",
+			       l->name->auth_id,
+			       totp || recovery ? "takes a terminal" : "can only be given in a browser");
+	rc = secret_ask(totp ? "TOTP code, or recovery key" : "Recovery key", "PBS_PASSWORD", &code,
+			err);
+	if (rc < 0)
+		return rc;
+	if (code.size == 0 || code.size > CODE_SIZE_MAX)
+		return err_set(err, EACCES, "that is no code");
+	is_code = totp && code.size == 6;
+	for (size_t i = 0; i < code.size; i++)
+		is_code = is_code && code.bytes[i] >= '0' && code.bytes[i] <= '9';
+	snprintf(text, sizeof(text), "%s:%.*s", is_code ? "totp" : "recovery", (int)code.size,
+		 code.bytes);
+	rc = call(l, text, strlen(text), challenge, err);
+	crypt_wipe(text, sizeof(text));
+	return rc;
+}
+
+/* --- logging in, with the lock held --- */
+
+static void *renew(void *arg);
+
+static void start_thread(struct pbs_login *l)
+{
+	sigset_t all, before;
+
+	if (l->has_thread)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* Without it the ticket is renewed when it is next used. */
+	l->has_thread = pthread_create(&l->thread, NULL, renew, l) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static int log_in(struct pbs_login *l, const char *password, size_t size, bool may_ask,
+		  struct err *err)
+{
+	struct vault *v = l->vault;
+	int rc = call(l, password, size, NULL, err);
+
+	if (rc == 0 && strncmp(v->ticket, TFA_PREFIX, strlen(TFA_PREFIX)) == 0)
+		rc = answer_challenge(l, may_ask, err);
+	if (rc == 0 && strncmp(v->ticket, TFA_PREFIX, strlen(TFA_PREFIX)) == 0) {
+		v->ticket[0] = '\0';
+		rc = err_set(err, EPROTO, "login: the second factor is asked for again");
+	}
+	if (rc < 0)
+		return rc;
+	l->made_s = now_s();
+	pbs_tickets_put(l->name->host_text, l->name->auth_id, v->ticket, v->csrf);
+	start_thread(l);
+	return 0;
+}
+
+/* With the present ticket in place of a password.  -EACCES: it is worth nothing any more. */
+static int renew_ticket(struct pbs_login *l, struct err *err)
+{
+	char ticket[PBS_TICKETS_SIZE_MAX], csrf[CSRF_SIZE_MAX];
+	bool is_host_cookie = l->vault->ticket_is_host_cookie;
+	int rc;
+
+	strcpy(ticket, l->vault->ticket);
+	strcpy(csrf, l->vault->csrf);
+	rc = log_in(l, ticket, strlen(ticket), false, err);
+	if (rc < 0 && rc != -EACCES) { /* keep the old one */
+		strcpy(l->vault->ticket, ticket);
+		strcpy(l->vault->csrf, csrf);
+		l->vault->ticket_is_host_cookie = is_host_cookie;
+	}
+	if (rc == -EACCES)
+		l->vault->ticket[0] = '\0';
+	crypt_wipe(ticket, sizeof(ticket));
+	return rc;
+}
+
+/* 1: no password is given, and no ticket is cached. */
+static int use_cache(struct pbs_login *l, struct err *err)
+{
+	char ticket[PBS_TICKETS_SIZE_MAX];
+	int rc;
+
+	if (!pbs_tickets_get(l->name->host_text, l->name->auth_id, ticket, sizeof(ticket)))
+		return 1;
+	rc = log_in(l, ticket, strlen(ticket), false, err);
+	crypt_wipe(ticket, sizeof(ticket));
+	if (rc != -EACCES)
+		return rc;
+	pbs_tickets_put(l->name->host_text, l->name->auth_id, NULL, NULL);
+	return 1;
+}
+
+static int ask(struct pbs_login *l, struct err *err)
+{
+	char prompt[PBS_NAME_AUTH_ID_SIZE_MAX + 32];
+	int rc;
+
+	snprintf(prompt, sizeof(prompt), "%s \"%s\"",
+		 l->name->is_token ? "Secret of API token" : "Password for", l->name->auth_id);
+	rc = secret_ask(prompt, "PBS_PASSWORD", &l->vault->secret, err);
+	return rc == -ENOTTY ? -EACCES : rc;
+}
+
+/* Have a secret, or be logged in by the cache.  1: logged in. */
+static int find_secret(struct pbs_login *l, bool may_ask, struct err *err)
+{
+	int rc;
+
+	if (l->has_secret)
+		return 0;
+	secret_guard_process();
+	rc = secret_from_environment("PBS_PASSWORD", "proxmox-backup-client.password",
+				     &l->vault->secret, err);
+	if (rc == 1 && !l->name->is_token) {
+		rc = use_cache(l, err);
+		if (rc <= 0)
+			return rc < 0 ? rc : 1;
+	}
+	if (rc == 1)
+		rc = may_ask ? ask(l, err) :
+			       err_set(err, EACCES, "the login of %s has expired", l->name->auth_id);
+	l->has_secret = rc == 0;
+	return rc;
+}
+
+static int ensure(struct pbs_login *l, bool may_ask, struct err *err)
+{
+	int64_t age = now_s() - l->made_s;
+	int rc;
+
+	if (!l->name->is_token && l->vault->ticket[0]) {
+		if (age < RENEW_S)
+			return 0;
+		rc = age < PBS_TICKETS_LIFE_S ? renew_ticket(l, err) : -EACCES;
+		if (rc != -EACCES) /* renewed; or the old one will do for this time */
+			return 0;
+	}
+	rc = find_secret(l, may_ask, err);
+	if (rc != 0 || l->name->is_token)
+		return rc < 0 ? rc : 0;
+	rc = log_in(l, l->vault->secret.bytes, l->vault->secret.size, may_ask, err);
+	/* A person may mistype it; the environment gives the same again. */
+	if (rc == -EACCES)
+		l->has_secret = false;
+	return rc;
+}
+
+static void *renew(void *arg)
+{
+	struct pbs_login *l = arg;
+	struct timespec until;
+
+	pthread_mutex_lock(&l->timer_lock);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	while (!l->stopping) {
+		until.tv_sec += RENEW_S;
+		while (!l->stopping &&
+		       pthread_cond_timedwait(&l->stop, &l->timer_lock, &until) != ETIMEDOUT)
+			continue;
+		if (l->stopping)
+			break;
+		pthread_mutex_unlock(&l->timer_lock);
+		pthread_mutex_lock(&l->lock);
+		ensure(l, false, NULL); /* who needs it tries again, and is told */
+		pthread_mutex_unlock(&l->lock);
+		pthread_mutex_lock(&l->timer_lock);
+	}
+	pthread_mutex_unlock(&l->timer_lock);
+	return NULL;
+}
+
+/* --- headers --- */
+
+/* `plain`: what stays as it is, beside letters and digits. */
+static void put_encoded(struct wbuf *out, const char *text, size_t size, const char *plain)
+{
+	for (size_t i = 0; i < size; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		    (c && strchr(plain, c)))
+			wbuf_put_u8(out, c);
+		else
+			wbuf_printf(out, "%%%02X", c);
+	}
+}
+
+int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
+{
+	struct vault *v = l->vault;
+	int rc;
+
+	pthread_mutex_lock(&l->lock);
+	rc = ensure(l, true, err);
+	if (rc == 0 && l->name->is_token) {
+		wbuf_printf(out, "Authorization: PBSAPIToken %s:", l->name->auth_id);
+		put_encoded(out, v->secret.bytes, v->secret.size, "-._~");
+		wbuf_put_text(out, "\r\n");
+	} else if (rc == 0) {
+		wbuf_printf(out, "Cookie: %sPBSAuthCookie=", v->ticket_is_host_cookie ? "__Host-" : "");
+		put_encoded(out, v->ticket, strlen(v->ticket),
+			    v->ticket_is_host_cookie ? "-._~:@/+=%!" : "-._~");
+		wbuf_printf(out, "\r\nCSRFPreventionToken: %s\r\n", v->csrf);
+	}
+	pthread_mutex_unlock(&l->lock);
+	if (rc == 0 && out->failed)
+		rc = err_set(err, -out->failed, "out of memory");
+	return rc;
+}
+
+bool pbs_login_expire(struct pbs_login *l, const struct wbuf *headers)
+{
+	bool is_same;
+
+	if (l->name->is_token)
+		return false;
+	pthread_mutex_lock(&l->lock);
+	is_same = l->vault->csrf[0] &&
+		  memmem(headers->data, headers->size, l->vault->csrf, strlen(l->vault->csrf));
+	if (is_same)
+		l->vault->ticket[0] = '\0';
+	pthread_mutex_unlock(&l->lock);
+	return true;
+}
+
+/* --- life --- */
+
+int pbs_login_new(struct pbs_login **out, const struct pbs_name *name, struct pbs_http *http,
+		  struct err *err)
+{
+	struct pbs_login *l = calloc(1, sizeof(*l));
+	pthread_condattr_t attr;
+	void *vault;
+
+	vault = mmap(NULL, sizeof(*l->vault), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
+	if (!l || vault == MAP_FAILED) {
+		if (vault != MAP_FAILED)
+			munmap(vault, sizeof(*l->vault));
+		free(l);
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	/* Neither may fail: they only make a secret harder to lose. */
+	madvise(vault, sizeof(*l->vault), MADV_DONTDUMP);
+	mlock(vault, sizeof(*l->vault));
+	l->vault = vault;
+	l->name = name;
+	l->http = http;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->timer_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->stop, &attr);
+	pthread_condattr_destroy(&attr);
+	*out = l;
+	return 0;
+}
+
+void pbs_login_free(struct pbs_login *l)
+{
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->timer_lock);
+	l->stopping = true;
+	pthread_cond_signal(&l->stop);
+	pthread_mutex_unlock(&l->timer_lock);
+	if (l->has_thread) {
+		pbs_http_abort(l->http);
+		pthread_join(l->thread, NULL);
+	}
+	crypt_wipe(l->vault, sizeof(*l->vault));
+	munmap(l->vault, sizeof(*l->vault));
+	pthread_cond_destroy(&l->stop);
+	pthread_mutex_destroy(&l->timer_lock);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}

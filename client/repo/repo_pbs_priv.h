@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * repo_pbs_priv - what the files of repo_pbs share; nobody else includes it.
+ */
+#ifndef PXARFS_REPO_PBS_PRIV_H
+#define PXARFS_REPO_PBS_PRIV_H
+
+#include "client/repo/pbs_rest.h"
+#include "client/repo/repo_pbs.h"
+
+struct repo_pbs {
+	struct repo base; /* first: the interface casts */
+	struct pbs_rest *rest;
+};
+
+/* The parameters that name a group or a snapshot in every call; the root namespace is left out.
+ * NULL: out of memory. */
+json_t *repo_pbs_group_params(const struct snapshot_group *group);
+json_t *repo_pbs_snapshot_params(const struct snapshot_name *name);
+
+/* struct repo_ops: list_snapshots. */
+int repo_pbs_list_snapshots(struct repo *r, const struct snapshot_group *group,
+			    repo_snapshot_visit *visit, void *arg, struct err *err);
+
+#endif
