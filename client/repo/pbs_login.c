@@ -170,7 +170,7 @@ static int answer_challenge(struct pbs_login *l, bool may_ask, struct err *err)
 		return err_set(err, EACCES, "%s needs a second factor, which %s; use an API token",
 			       l->name->auth_id,
 			       totp || recovery ? "takes a terminal" : "can only be given in a browser");
-	rc = secret_ask(totp ? "TOTP code, or recovery key" : "Recovery key", "PBS_PASSWORD", &code,
+	rc = secret_ask("PBS_PASSWORD", totp ? "TOTP code, or recovery key" : "Recovery key", &code,
 			err);
 	if (rc < 0)
 		return rc;
@@ -267,7 +267,7 @@ static int ask(struct pbs_login *l, struct err *err)
 
 	snprintf(prompt, sizeof(prompt), "%s \"%s\"",
 		 l->name->is_token ? "Secret of API token" : "Password for", l->name->auth_id);
-	rc = secret_ask(prompt, "PBS_PASSWORD", &l->vault->secret, err);
+	rc = secret_ask("PBS_PASSWORD", prompt, &l->vault->secret, err);
 	return rc == -ENOTTY ? -EACCES : rc;
 }
 

@@ -88,13 +88,17 @@ static void look(void *arg, const char *host, const char *fingerprint)
 static int load(struct tls_trust *t, struct err *err)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
+	AUTO(free) char *folder = xdg_config_folder();
 	AUTO(free) char *path = NULL;
-	int rc = xdg_config_path(FILE_NAME, &path, err);
+	int rc;
 
-	if (rc == -ENOENT)
+	if (!folder)
 		return 0;
-	if (rc == 0)
-		rc = read_file(path, &text, err);
+	if (asprintf(&path, "%s/%s", folder, FILE_NAME) < 0) {
+		path = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	rc = read_file(path, &text, err);
 	if (rc == 0)
 		each_line(&text, look, t);
 	return rc;
