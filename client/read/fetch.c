@@ -52,6 +52,7 @@ struct lane {
 
 struct fetch {
 	struct chunk_cache *cache;
+	struct disk_cache *disk; /* NULL: none */
 	unsigned thread_count_max;
 
 	pthread_mutex_t lock; /* guards all below */
@@ -281,16 +282,23 @@ static void load_retry(struct fetch *f, struct fetch_load *load)
 	pthread_cond_signal(&f->work);
 }
 
+/* A thread is free for the next load of so many bytes.  Under f->lock. */
+static void run_over(struct fetch *f, size_t bytes)
+{
+	f->running--;
+	f->running_bytes -= bytes;
+	if (f->queued > 0)
+		pthread_cond_signal(&f->work); /* it may have waited for this */
+}
+
 static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *chunk, int rc,
-			const struct err *err)
+			bool goes_on, const struct err *err)
 {
 	struct fetch_wait *waits;
 
 	pthread_mutex_lock(&f->lock);
-	f->running--;
-	f->running_bytes -= load->want.size;
-	if (f->queued > 0)
-		pthread_cond_signal(&f->work); /* it may have waited for this */
+	if (!goes_on)
+		run_over(f, load->want.size);
 	if (rc < 0)
 		f->stats.errors++;
 	waits = take_waits(f, load, rc == 0 || f->stopping);
@@ -316,6 +324,7 @@ static int load_chunk(struct fetch *f, struct fetch_worker *worker,
 	chunk = worker->codec ? chunk_new(f->cache, &want->key, want->size, want->class_) : NULL;
 	if (!chunk)
 		return err_set(err, ENOMEM, "out of memory");
+	worker->keep = false;
 	rc = want->source->load(want->source, worker, want->index, chunk, err);
 	if (rc < 0)
 		chunk_unref(chunk);
@@ -330,10 +339,18 @@ static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_
 	struct chunk *chunk = NULL;
 	struct err err = ERR_INIT;
 	int rc = load_chunk(f, worker, &want, &chunk, &err);
+	bool keep = rc == 0 && worker->keep;
 
 	if (rc < 0)
 		rc = wrap_error(&want, rc, &err);
-	load_finish(f, load, chunk, rc, &err);
+	load_finish(f, load, chunk, rc, keep, &err);
+	if (!keep)
+		return;
+	/* Nobody waits for that, but it counts as running: a slow disk must not fill memory. */
+	disk_cache_put(f->disk, &want.key, worker->encoded.data, worker->encoded.size);
+	pthread_mutex_lock(&f->lock);
+	run_over(f, want.size);
+	pthread_mutex_unlock(&f->lock);
 }
 
 static bool may_run(const struct fetch *f, const struct fetch_load *load)
@@ -394,6 +411,7 @@ static void *worker_main(void *arg)
 {
 	struct fetch_worker worker = {
 		.encoded = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX)),
+		.disk = ((struct fetch *)arg)->disk,
 	};
 	struct fetch *f = arg;
 
@@ -466,6 +484,11 @@ struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 	init_monotonic(&f->work);
 	pthread_cond_init(&f->drained, NULL);
 	return f;
+}
+
+void fetch_set_disk_cache(struct fetch *f, struct disk_cache *disk)
+{
+	f->disk = disk;
 }
 
 /* All waits of all queued loads, which are forgotten.  Under f->lock. */

@@ -18,6 +18,7 @@
 #include "archive/base/wbuf.h"
 #include "archive/blob.h"
 #include "client/read/chunk_cache.h"
+#include "client/read/disk_cache.h"
 
 enum {
 	FETCH_THREAD_COUNT_MAX = 64,
@@ -28,6 +29,10 @@ enum {
 struct fetch_worker {
 	struct blob_codec *codec;
 	struct wbuf encoded; /* a chunk in its stored form; clear it before use */
+	struct disk_cache *disk; /* NULL: none; lent */
+	/* Set by a load: `encoded` came from the repository and is what it should be.  It goes
+	 * to disk when the load's callers have got their chunk. */
+	bool keep;
 };
 
 /* Where a chunk's bytes come from; embedded in what loads it (client/read/stream.c). */
@@ -55,6 +60,9 @@ struct fetch_want {
 
 struct fetch;
 struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count);
+
+/* Keep the stored form of chunks on disk, too.  Lent; before the first load. */
+void fetch_set_disk_cache(struct fetch *f, struct disk_cache *disk);
 
 /* Queued loads end with -ECANCELED, and so does what is asked for from now on.  Does not wait.
  * Loads in progress go on: abort their repository session to make them end. */

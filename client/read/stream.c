@@ -187,27 +187,52 @@ static void learn_costs(struct stream *s, uint64_t begin_us, uint64_t got_us)
 	readahead_learn(&s->readahead, &costs);
 }
 
+/* The stored form in worker->encoded is of the right kind, and is this chunk. */
+static int decode(struct stream *s, struct fetch_worker *worker, struct chunk *chunk,
+		  struct err *err)
+{
+	const struct wbuf *encoded = &worker->encoded;
+	int rc = check_kind(encoded, s->key != NULL, err);
+
+	if (rc < 0)
+		return rc;
+	blob_codec_set_key(worker->codec, s->key);
+	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
+				 chunk->data, chunk->size, err);
+}
+
+/* Whatever is wrong with a chunk on disk, the repository has another. */
+static bool load_from_disk(struct stream *s, struct fetch_worker *worker, struct chunk *chunk)
+{
+	wbuf_clear(&worker->encoded);
+	if (!worker->disk || disk_cache_get(worker->disk, &chunk->key, &worker->encoded) < 0)
+		return false;
+	if (decode(s, worker, chunk, NULL) == 0)
+		return true;
+	disk_cache_drop(worker->disk, &chunk->key);
+	return false;
+}
+
 static int load_indexed(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
 		     struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
-	struct wbuf *encoded = &worker->encoded;
-	uint64_t begin_us = now_us(), got_us;
+	uint64_t begin_us, got_us;
 	int rc;
 
 	(void)index;
-	wbuf_clear(encoded);
-	rc = repo_reader_get_chunk(s->reader, &chunk->key, encoded, err);
-	if (rc == 0)
-		rc = check_kind(encoded, s->key != NULL, err);
+	if (load_from_disk(s, worker, chunk))
+		return 0;
+	begin_us = now_us();
+	wbuf_clear(&worker->encoded);
+	rc = repo_reader_get_chunk(s->reader, &chunk->key, &worker->encoded, err);
 	if (rc < 0)
 		return rc;
 	got_us = now_us();
-	blob_codec_set_key(worker->codec, s->key);
-	rc = blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
-			       chunk->data, chunk->size, err);
+	rc = decode(s, worker, chunk, err);
 	if (rc == 0)
 		learn_costs(s, begin_us, got_us);
+	worker->keep = rc == 0 && worker->disk;
 	return rc;
 }
 
