@@ -179,6 +179,15 @@ static int parse_options(struct arguments *a, const struct opt_list *list, struc
 		if (rc < 0)
 			return rc;
 	}
+	return mount_opts_check(&a->params.opts, err);
+}
+
+/* What makes sense for a repository only. */
+static int check_file(const struct arguments *a, struct err *err)
+{
+	if (a->params.file && a->params.opts.cache_dir[0])
+		return err_set(err, EINVAL, "-o cache_dir= keeps chunks of a repository: %s is a file",
+			       a->params.file);
 	return 0;
 }
 
@@ -234,6 +243,8 @@ static int run(const struct cmd *self, int argc, char **argv)
 	}
 	if (rc == 0)
 		rc = find_mount_point(&a, args[count - 1], &err);
+	if (rc == 0)
+		rc = check_file(&a, &err);
 	if (rc == 0)
 		rc = load_key(&a.params, &keys, &err);
 	if (rc < 0) {
@@ -302,6 +313,8 @@ int cmd_mount_helper(int argc, char **argv)
 		rc = find_source(&a, argv[optind], &err);
 	if (rc == 0)
 		rc = find_mount_point(&a, argv[optind + 1], &err);
+	if (rc == 0)
+		rc = check_file(&a, &err);
 	if (rc == 0)
 		rc = load_key(&a.params, &keys, &err);
 	if (rc < 0) {

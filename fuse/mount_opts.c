@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum word_kind {
 	WORD_IGNORED, /* no effect on a file system that is never written */
@@ -17,6 +19,7 @@ enum word_kind {
 	WORD_READERS,
 	WORD_PUSH, /* a number, or "off" */
 	WORD_PATH,
+	WORD_PATH_ABSOLUTE, /* made so: the process that serves works elsewhere */
 };
 
 struct word {
@@ -38,6 +41,9 @@ static const struct word words[] = {
 	{ "allow_other", WORD_FLAG, FIELD(allow_other), true },
 	{ "noallow_other", WORD_FLAG, FIELD(allow_other), false },
 	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
+	{ "cache_dir", WORD_PATH_ABSOLUTE, FIELD(cache_dir), false },
+	{ "cache_dir_size", WORD_SIZE, FIELD(cache_dir_bytes), false },
+	{ "metrics", WORD_PATH_ABSOLUTE, FIELD(metrics), false },
 	{ "readahead", WORD_SIZE_OR_NONE, FIELD(readahead_bytes), false },
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
@@ -174,6 +180,23 @@ static int take_path(char *field, const char *value, size_t length, struct err *
 	return 0;
 }
 
+static int take_path_absolute(char *field, const char *value, size_t length, struct err *err)
+{
+	char path[PATH_MAX], folder[PATH_MAX];
+	int rc = take_path(path, value, length, err);
+
+	if (rc < 0)
+		return rc;
+	if (path[0] == '/')
+		folder[0] = '\0';
+	else if (!getcwd(folder, sizeof(folder)))
+		return err_sys(err, EINVAL, "current directory");
+	if ((size_t)snprintf(field, PATH_MAX, "%s%s%s", folder, folder[0] ? "/" : "", path) >=
+	    PATH_MAX)
+		return err_set(err, EINVAL, "the path is too long");
+	return 0;
+}
+
 static int take_word(struct mount_opts *o, const struct word *w, const char *value,
 		     size_t length, struct err *err)
 {
@@ -195,6 +218,8 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 		return take_push(field, value, length, err);
 	case WORD_PATH:
 		return take_path(field, value, length, err);
+	case WORD_PATH_ABSOLUTE:
+		return take_path_absolute(field, value, length, err);
 	default:
 		return 0;
 	}
@@ -246,6 +271,15 @@ int mount_opts_parse(struct mount_opts *o, const char *text, struct err *err)
 			return 0;
 		text++;
 	}
+}
+
+int mount_opts_check(struct mount_opts *o, struct err *err)
+{
+	if (o->cache_dir_bytes && !o->cache_dir[0])
+		return err_set(err, EINVAL, "mount option 'cache_dir_size' needs 'cache_dir'");
+	if (!o->cache_dir_bytes)
+		o->cache_dir_bytes = MOUNT_OPTS_CACHE_DIR_BYTES;
+	return 0;
 }
 
 /* libfuse splits at commas and takes a backslash for an escape. */

@@ -32,6 +32,9 @@ enum {
 #define MOUNT_OPTS_CACHE_BYTES ((size_t)256 << 20)
 #define MOUNT_OPTS_CACHE_BYTES_MIN ((size_t)1 << 20)
 
+/* The default of cache_dir_size=. */
+#define MOUNT_OPTS_CACHE_DIR_BYTES ((size_t)10 << 30)
+
 /* The default of readahead=. */
 #define MOUNT_OPTS_READAHEAD_BYTES ((size_t)64 << 20)
 
@@ -44,6 +47,9 @@ struct mount_opts {
 	unsigned reader_count;
 	unsigned push_max; /* files pushed ahead of a reader; 0: none */
 	char keyfile[PATH_MAX]; /* "": none given */
+	char cache_dir[PATH_MAX]; /* absolute; "": none */
+	size_t cache_dir_bytes; /* 0: not given */
+	char metrics[PATH_MAX]; /* absolute; "": none */
 };
 
 /* The defaults; `is_root`: the caller may let other users in. */
@@ -52,6 +58,9 @@ void mount_opts_init(struct mount_opts *o, bool is_root);
 /* Take the comma-separated words of one "-o" argument on top of what is there; a later word
  * wins.  -EINVAL: an unknown word or a bad value, named in the message. */
 int mount_opts_parse(struct mount_opts *o, const char *text, struct err *err);
+
+/* What only all words together can tell; fills in what depends on others.  -EINVAL. */
+int mount_opts_check(struct mount_opts *o, struct err *err);
 
 /* Append the text libfuse's mount wants, "ro,nosuid,...", with `source` (a path or a
  * repository's spelling, any bytes but NUL) as fsname and `subtype`. */

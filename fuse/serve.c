@@ -7,11 +7,13 @@
 #include "fuse/bdi.h"
 #include "fuse/inode.h"
 #include "fuse/loop.h"
+#include "fuse/metrics.h"
 #include "fuse/mount.h"
 #include "fuse/ops.h"
 #include "fuse/session.h"
+#include "fuse/stats.h"
+#include "fuse/wait.h"
 
-#include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,9 +44,11 @@ struct server {
 	struct repo *repo;
 	struct crypt_key *key; /* NULL: none in use */
 	struct chunk_cache *cache;
+	struct disk_cache *disk; /* NULL: none */
 	struct fetch *fetch;
 	struct session session;
 	struct loop *loop;
+	struct metrics *metrics; /* NULL: none are kept */
 	struct mount mount;
 };
 
@@ -98,6 +102,28 @@ static int open_archive(struct server *s, struct err *err)
 	return 0;
 }
 
+static void warn(const char *text)
+{
+	log_warn("%s", text);
+}
+
+static int open_disk_cache(struct server *s, struct err *err)
+{
+	const struct mount_opts *o = &s->params->opts;
+	const struct disk_cache_params params = { .path = o->cache_dir,
+						  .bytes_max = o->cache_dir_bytes,
+						  .warn = warn };
+	int rc;
+
+	if (!o->cache_dir[0])
+		return 0;
+	rc = disk_cache_open(&s->disk, &params, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "cache_dir");
+	fetch_set_disk_cache(s->fetch, s->disk);
+	return 0;
+}
+
 static int set_up(struct server *s, struct err *err)
 {
 	size_t bytes = s->params->opts.cache_bytes;
@@ -110,7 +136,9 @@ static int set_up(struct server *s, struct err *err)
 					 bytes < FOLDER_BYTES_MAX ? FOLDER_BYTES_MAX : bytes);
 	if (!s->fetch || !s->mount.folders)
 		return err_set(err, ENOMEM, "out of memory");
-	rc = open_archive(s, err);
+	rc = open_disk_cache(s, err);
+	if (rc == 0)
+		rc = open_archive(s, err);
 	if (rc < 0)
 		return rc;
 	archive_set_readahead(s->mount.single.archive, s->params->opts.readahead_bytes);
@@ -168,6 +196,33 @@ static int begin_push(struct server *s, struct err *err)
 	return params.window_max ? push_new(&s->mount.push, &params, err) : 0;
 }
 
+static struct stats_sources sources(struct server *s)
+{
+	return (struct stats_sources){
+		.mount = &s->mount, .cache = s->cache, .disk = s->disk, .fetch = s->fetch
+	};
+}
+
+static int metrics_text(void *arg, bool up, struct wbuf *out)
+{
+	struct server *s = arg;
+	const struct stats_sources from = sources(s);
+
+	return stats_metrics(&from, s->params->mount_point, up, out);
+}
+
+static int begin_metrics(struct server *s, struct err *err)
+{
+	const struct metrics_params params = { .path = s->params->opts.metrics,
+					       .interval_ms = METRICS_INTERVAL_MS,
+					       .text = metrics_text,
+					       .arg = s,
+					       .warn = warn };
+	int rc = params.path[0] ? metrics_new(&s->metrics, &params, err) : 0;
+
+	return rc < 0 ? err_wrap(err, rc, "metrics") : 0;
+}
+
 static int begin(struct server *s, struct err *err)
 {
 	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
@@ -176,6 +231,8 @@ static int begin(struct server *s, struct err *err)
 					  .arg = s };
 	int rc = set_up(s, err);
 
+	if (rc == 0)
+		rc = begin_metrics(s, err);
 	if (rc == 0)
 		rc = session_new(&s->session, &s->params->opts, s->source, "pxarfs", &ops_table,
 				 &s->mount, err);
@@ -194,42 +251,18 @@ static int begin(struct server *s, struct err *err)
 
 /* --- serve --- */
 
-/* One line of "name=number"; mount.pxarfs(8) says what they mean. */
+/* mount.pxarfs(8) says what the numbers mean. */
 static void log_statistics(struct server *s)
 {
-	static const char *const names[MOUNT_COUNTERS] = {
-		[MOUNT_LOOKUP] = "lookup",	 [MOUNT_GETATTR] = "getattr",
-		[MOUNT_READDIR] = "readdir",	 [MOUNT_READDIRPLUS] = "readdirplus",
-		[MOUNT_READ] = "read",		 [MOUNT_READ_BYTES] = "read_bytes",
-		[MOUNT_READLINK] = "readlink",	 [MOUNT_XATTR] = "xattr",
-		[MOUNT_IOCTL] = "ioctl",	 [MOUNT_STATFS] = "statfs",
-		[MOUNT_OPEN] = "open",		 [MOUNT_OPENDIR] = "opendir",
-		[MOUNT_PUSHED] = "pushed",	 [MOUNT_PUSHED_BYTES] = "pushed_bytes",
-		[MOUNT_PUSH_REFUSED] = "push_refused",
-	};
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(4096);
-	struct chunk_cache_stats cache;
-	struct dir_cache_stats folders;
-	struct requests_stats requests;
-	struct fetch_stats fetch;
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(STATS_TEXT_SIZE_MAX);
+	const struct stats_sources from = sources(s);
 
-	chunk_cache_stats(s->cache, &cache);
-	dir_cache_stats(s->mount.folders, &folders);
-	requests_stats(s->mount.requests, &requests);
-	fetch_stats(s->fetch, &fetch);
-	for (int i = 0; i < MOUNT_COUNTERS; i++)
-		wbuf_printf(&text, "%s=%" PRIu64 " ", names[i], (uint64_t)s->mount.counters[i]);
-	wbuf_printf(&text,
-		    "meta_chunks=%" PRIu64 " payload_chunks=%" PRIu64 " fetch_errors=%" PRIu64
-		    " cache_hits=%" PRIu64 " cache_misses=%" PRIu64 " cache_bytes=%zu"
-		    " folder_hits=%" PRIu64 " folder_misses=%" PRIu64 " folder_bytes=%zu"
-		    " parked=%" PRIu64 " waiting=%zu timeouts=%" PRIu64 " interrupts=%" PRIu64,
-		    fetch.meta_loads, fetch.payload_loads, fetch.errors, cache.hits, cache.misses,
-		    cache.bytes, folders.hits, folders.misses, folders.bytes, requests.parked,
-		    requests.waiting, requests.timeouts, requests.interrupts);
+	stats_line(&from, &text);
 	wbuf_put_u8(&text, 0);
 	if (!text.failed)
 		log_info("statistics: %s", text.data);
+	if (s->metrics)
+		metrics_now(s->metrics);
 }
 
 static void block_signals(sigset_t *set)
@@ -263,12 +296,14 @@ static void *release(void *arg)
 	struct server *s = arg;
 
 	push_free(s->mount.push);
+	metrics_free(s->metrics);
 	nlink_free(s->mount.single.nlink);
 	requests_free(s->mount.requests);
 	dir_cache_free(s->mount.folders);
 	archive_free(s->mount.single.archive);
 	crypt_key_free(s->key);
 	fetch_free(s->fetch);
+	disk_cache_free(s->disk);
 	chunk_cache_free(s->cache);
 	repo_free(s->repo);
 	return NULL;
@@ -277,19 +312,14 @@ static void *release(void *arg)
 /* A load that hangs in the repository cannot be waited for. */
 static void release_or_exit(struct server *s)
 {
-	struct timespec until;
 	pthread_t thread;
 
 	if (s->fetch)
 		fetch_stop(s->fetch);
 	if (s->mount.single.archive && archive_reader(s->mount.single.archive))
 		repo_reader_abort(archive_reader(s->mount.single.archive));
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += TEAR_DOWN_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	if (pthread_create(&thread, NULL, release, s) != 0 ||
-	    pthread_timedjoin_np(thread, NULL, &until) != 0)
+	    !wait_join(thread, TEAR_DOWN_MS))
 		_exit(0);
 }
 
@@ -304,11 +334,21 @@ static bool end_push(struct server *s)
 	return push_join(s->mount.push, STOP_MS);
 }
 
+/* Before anything goes that it counts.  One that hangs is left behind. */
+static bool end_metrics(struct server *s)
+{
+	if (!s->metrics)
+		return true;
+	metrics_stop(s->metrics);
+	return metrics_join(s->metrics, STOP_MS);
+}
+
 static void tear_down(struct server *s)
 {
 	bool idle = end_push(s);
 
 	loop_free(s->loop);
+	idle &= end_metrics(s);
 	idle &= !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
 	if (!idle) {
 		/* Somebody still uses the session; unmount past it, and its end goes with us. */

@@ -103,6 +103,25 @@ static void push_may_be_off(void **state)
 	assert_refused("push", "needs a value");
 }
 
+static void takes_a_cache_on_disk_with_or_without_its_size(void **state)
+{
+	struct mount_opts o = parsed("cache_dir=/c");
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(mount_opts_check(&o, &err), 0);
+	assert_string_equal(o.cache_dir, "/c");
+	assert_true(o.cache_dir_bytes == MOUNT_OPTS_CACHE_DIR_BYTES);
+	o = parsed("cache_dir=c/d,cache_dir_size=3M,metrics=m");
+	assert_int_equal(mount_opts_check(&o, &err), 0);
+	assert_int_equal(o.cache_dir[0], '/');
+	assert_non_null(strstr(o.cache_dir, "/c/d"));
+	assert_int_equal(o.metrics[0], '/');
+	assert_int_equal(o.cache_dir_bytes, 3 << 20);
+	o = parsed("cache_dir_size=3M");
+	assert_int_equal(mount_opts_check(&o, &err), -EINVAL);
+}
+
 static void refuses_unknown_words_by_name(void **state)
 {
 	(void)state;
@@ -155,6 +174,7 @@ int main(void)
 		cmocka_unit_test(reads_sizes),
 		cmocka_unit_test(read_ahead_may_be_nothing),
 		cmocka_unit_test(push_may_be_off),
+		cmocka_unit_test(takes_a_cache_on_disk_with_or_without_its_size),
 		cmocka_unit_test(refuses_unknown_words_by_name),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(kernel_text_holds_what_was_asked),
