@@ -8,8 +8,11 @@ import signal
 import subprocess
 import time
 
+import crypto
 import datastore
 import pytest
+
+from conftest import GOLDEN
 
 
 @pytest.fixture
@@ -98,6 +101,25 @@ def test_a_killed_backup_of_an_image_is_gone_on_with(pxarfs, repo, image):
     stored = interrupt(pxarfs, repo, args, signal.SIGKILL, count=3)
     _, summary = backup(pxarfs, repo, args)
     check_nothing_twice(repo, summary, stored, image)
+
+
+@pytest.mark.parametrize("then", ["same", "other", "none"])
+def test_what_was_interrupted_with_a_key_serves_that_key_alone(pxarfs, folder, repo, source, then):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    same = ["--keyfile", GOLDEN / "keys/none.json"]
+    keys = {"same": same, "none": [],
+            "other": ["--keyfile", crypto.Key(bytes(range(32))).save(folder / "other.json")]}[then]
+    stored = interrupt(pxarfs, repo, args + same, signal.SIGKILL)
+    _, summary = backup(pxarfs, repo, args, *keys)
+    if then == "same":
+        assert sum(f["reused-chunks"] for f in summary["files"]) >= len(stored) - 1 > 0
+    else:
+        assert sum(f["reused-chunks"] for f in summary["files"]) == 0
+        for f in summary["files"]:
+            assert stored.isdisjoint(datastore.digests(repo / summary["snapshot"] / f["filename"]))
+    with pxarfs.mount(*keys, "host/test", "root.pxar", repository=repo) as mount:
+        for path in source.iterdir():
+            assert (mount.path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_backup_killed_again_and_again_gets_done(pxarfs, repo, source):
