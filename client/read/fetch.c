@@ -347,7 +347,7 @@ static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_
 	if (!keep)
 		return;
 	/* Nobody waits for that, but it counts as running: a slow disk must not fill memory. */
-	disk_cache_put(f->disk, &want.key, worker->encoded.data, worker->encoded.size);
+	disk_cache_put(f->disk, &worker->digest, worker->encoded.data, worker->encoded.size);
 	pthread_mutex_lock(&f->lock);
 	run_over(f, want.size);
 	pthread_mutex_unlock(&f->lock);

@@ -29,6 +29,7 @@ enum {
 struct fetch_worker {
 	struct blob_codec *codec;
 	struct wbuf encoded; /* a chunk in its stored form; clear it before use */
+	struct digest digest; /* of that chunk */
 	struct disk_cache *disk; /* NULL: none; lent */
 	/* Set by a load: `encoded` came from the repository and is what it should be.  It goes
 	 * to disk when the load's callers have got their chunk. */

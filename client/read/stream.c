@@ -30,6 +30,7 @@ struct stream {
 	struct repo_reader *reader;
 	struct repo_file index_file; /* what `didx` or `fidx` borrows */
 	const struct crypt_key *key; /* of encrypted chunks; NULL: they are plain */
+	struct digest mask; /* of a key: over the digests by which the cache knows chunks */
 	struct didx didx;
 	struct fidx fidx; /* count 0: the index is a dynamic one */
 
@@ -120,6 +121,27 @@ static uint64_t chunk_index_of(const struct stream *s, uint64_t offset)
 	return index;
 }
 
+/*
+ * A digest is no secret, so that of an encrypted chunk may be listed by an index that says its
+ * chunks are plain, by somebody who has no key: who opens both with the key at hand must not
+ * find the one's plain bytes in the cache for the other.  So decrypted chunks go by names there
+ * that are made with the key.
+ */
+static void cache_name(const struct stream *s, struct digest *digest)
+{
+	if (!s->key)
+		return;
+	for (size_t i = 0; i < DIGEST_SIZE; i++)
+		digest->bytes[i] ^= s->mask.bytes[i];
+}
+
+static int mask_of(const struct crypt_key *key, struct digest *out)
+{
+	static const char PURPOSE[] = "names of chunks in memory";
+
+	return key ? crypt_sign(key, PURPOSE, sizeof(PURPOSE) - 1, out) : 0;
+}
+
 static void want_chunk(struct stream *s, uint64_t index, struct place *place,
 		       struct fetch_want *want)
 {
@@ -129,6 +151,7 @@ static void want_chunk(struct stream *s, uint64_t index, struct place *place,
 		.class_ = s->class_,
 	};
 	chunk_at(s, index, place, &want->key);
+	cache_name(s, &want->key);
 	want->size = (size_t)(place->end - place->begin);
 }
 
@@ -187,7 +210,7 @@ static void learn_costs(struct stream *s, uint64_t begin_us, uint64_t got_us)
 	readahead_learn(&s->readahead, &costs);
 }
 
-/* The stored form in worker->encoded is of the right kind, and is this chunk. */
+/* The stored form in worker->encoded is of the right kind, and is the chunk of its digest. */
 static int decode(struct stream *s, struct fetch_worker *worker, struct chunk *chunk,
 		  struct err *err)
 {
@@ -197,7 +220,7 @@ static int decode(struct stream *s, struct fetch_worker *worker, struct chunk *c
 	if (rc < 0)
 		return rc;
 	blob_codec_set_key(worker->codec, s->key);
-	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &chunk->key,
+	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &worker->digest,
 				 chunk->data, chunk->size, err);
 }
 
@@ -205,11 +228,11 @@ static int decode(struct stream *s, struct fetch_worker *worker, struct chunk *c
 static bool load_from_disk(struct stream *s, struct fetch_worker *worker, struct chunk *chunk)
 {
 	wbuf_clear(&worker->encoded);
-	if (!worker->disk || disk_cache_get(worker->disk, &chunk->key, &worker->encoded) < 0)
+	if (!worker->disk || disk_cache_get(worker->disk, &worker->digest, &worker->encoded) < 0)
 		return false;
 	if (decode(s, worker, chunk, NULL) == 0)
 		return true;
-	disk_cache_drop(worker->disk, &chunk->key);
+	disk_cache_drop(worker->disk, &worker->digest);
 	return false;
 }
 
@@ -218,14 +241,15 @@ static int load_indexed(struct fetch_source *source, struct fetch_worker *worker
 {
 	struct stream *s = stream_of_source(source);
 	uint64_t begin_us, got_us;
+	struct place place;
 	int rc;
 
-	(void)index;
+	chunk_at(s, index, &place, &worker->digest);
 	if (load_from_disk(s, worker, chunk))
 		return 0;
 	begin_us = now_us();
 	wbuf_clear(&worker->encoded);
-	rc = repo_reader_get_chunk(s->reader, &chunk->key, &worker->encoded, err);
+	rc = repo_reader_get_chunk(s->reader, &worker->digest, &worker->encoded, err);
 	if (rc < 0)
 		return rc;
 	got_us = now_us();
@@ -328,9 +352,9 @@ static struct stream *stream_new_indexed(struct fetch *fetch, struct repo_reader
 					 const struct crypt_key *key, enum chunk_class class_,
 					 const char *archive_name, struct err *err)
 {
-	struct stream *s = stream_new(fetch, size, class_, archive_name);
+	AUTO(stream) struct stream *s = stream_new(fetch, size, class_, archive_name);
 
-	if (!s) {
+	if (!s || mask_of(key, &s->mask) < 0) {
 		err_set(err, ENOMEM, "%s: out of memory", archive_name);
 		return NULL;
 	}
@@ -339,7 +363,7 @@ static struct stream *stream_new_indexed(struct fetch *fetch, struct repo_reader
 	s->key = key;
 	s->index_file = *index_file;
 	*index_file = (struct repo_file){ 0 };
-	return s;
+	return steal(&s);
 }
 
 int stream_new_didx(struct stream **out, struct fetch *fetch, struct repo_reader *reader,
@@ -726,10 +750,10 @@ void stream_view_wait(struct stream_view *v, struct fetch_wait *wait)
 int stream_view_hold(struct stream_view *v, struct chunk *chunk)
 {
 	const struct stream_held *held;
-	struct digest key;
+	struct fetch_want want;
 	struct place place;
 
-	chunk_at(v->stream, v->missing, &place, &key);
-	assert(digest_equal(&key, &chunk->key) && chunk->size == place.end - place.begin);
+	want_chunk(v->stream, v->missing, &place, &want);
+	assert(digest_equal(&want.key, &chunk->key) && chunk->size == want.size);
 	return view_hold(v, chunk, place.begin, &held);
 }

@@ -7,6 +7,7 @@
 
 #include "archive/base/crc32.h"
 #include "archive/base/le.h"
+#include "tests/support/lib/repo_fill.h"
 
 enum { TIME = 1000, STORED_MAX = 1 << 20, CRC_OFFSET = 8 };
 
@@ -244,6 +245,69 @@ static void every_bit_of_the_signed_text_counts(void **state)
 	assert_true(count > 4000);
 }
 
+/* --- a snapshot of somebody who has no key --- */
+
+static void list_as_plain(struct crypt_fixture *f, const struct snapshot_name *theirs,
+			  struct manifest *m, const char *name)
+{
+	struct didx ix = fixture_index(f, TIME, name);
+	size_t size;
+	const uint8_t *data = fixture_file(f, TIME, name, &size);
+
+	repo_memory_add_file(f->repo, theirs, name, data, size);
+	assert_int_equal(manifest_add_file(m, name, ix.size, &ix.csum, CRYPT_MODE_NONE, NULL), 0);
+}
+
+/* Its indexes are those of the encrypted one; its manifest says that they are of plain chunks. */
+static void forge_plain_snapshot(struct crypt_fixture *f, const struct snapshot_name *name)
+{
+	AUTO(manifest) struct manifest *m = manifest_new("host", "test", name->time);
+
+	list_as_plain(f, name, m, META);
+	list_as_plain(f, name, m, PAYLOAD);
+	repo_fill_manifest(f->repo, name, m);
+}
+
+static int read_through(struct crypt_fixture *f, struct fetch *fetch, int64_t time,
+			const struct crypt_key *key, struct err *err)
+{
+	const struct snapshot_name name = fixture_name(time);
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(archive) struct archive *archive = NULL;
+	struct stream *payload;
+	uint8_t byte;
+	int rc = repo_read(f->repo, &name, &reader, err);
+
+	if (rc == 0)
+		rc = archive_open(&archive, fetch, reader, key, "root.pxar", err);
+	if (rc < 0)
+		return rc;
+	reader = NULL; /* the archive's now */
+	rc = archive_payload(archive, &payload, err);
+	if (rc == 0)
+		rc = read_at_exact(stream_read_at(payload), &byte, 1, 0, err);
+	return rc;
+}
+
+static void what_is_decrypted_in_memory_is_not_given_to_a_plain_index(void **state)
+{
+	struct crypt_fixture *f = *state;
+	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(1 << 20);
+	AUTO(fetch) struct fetch *fetch = fetch_new(cache, 1);
+	const struct snapshot_name forged = fixture_name(TIME + 1);
+	const struct repo_memory_match chunks = { .call = REPO_MEMORY_GET_CHUNK };
+	struct err err = ERR_INIT;
+
+	forge_plain_snapshot(f, &forged);
+	assert_int_equal(read_through(f, fetch, TIME, f->key, &err), 0);
+	assert_int_equal(read_through(f, fetch, forged.time, NULL, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "the chunk is encrypted, its index is not"));
+	/* and who has the key finds it there still */
+	repo_memory_forget_counts(f->repo);
+	assert_int_equal(read_through(f, fetch, TIME, f->key, &err), 0);
+	assert_int_equal(repo_memory_count(f->repo, &chunks), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_encrypted, fixture_tear_down)
 
 int main(void)
@@ -255,6 +319,7 @@ int main(void)
 		TEST(every_bit_of_the_indexes_counts),
 		TEST(every_bit_of_the_stored_manifest_counts),
 		TEST(every_bit_of_the_signed_text_counts),
+		TEST(what_is_decrypted_in_memory_is_not_given_to_a_plain_index),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
