@@ -10,6 +10,7 @@
 
 #include "client/read/archive_open.h"
 #include "fuse/dir_cache.h"
+#include "fuse/guise.h"
 #include "fuse/nlink.h"
 #include "fuse/plus.h"
 #include "fuse/push.h"
@@ -72,6 +73,7 @@ struct mount {
 	struct requests *requests;
 	struct dir_cache *folders;
 	struct push *push; /* NULL: nothing is pushed */
+	struct guise guise;
 	struct plus plus; /* atomic */
 	struct starts starts; /* has its lock */
 

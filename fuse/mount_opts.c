@@ -4,7 +4,9 @@
 #include "fuse/loop.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,8 +21,14 @@ enum word_kind {
 	WORD_READERS,
 	WORD_PUSH, /* a number, or "off" */
 	WORD_PATH,
+	WORD_USER, /* a name or a number */
+	WORD_GROUP,
+	WORD_UMASK, /* octal */
 	WORD_PATH_ABSOLUTE, /* made so: the process that serves works elsewhere */
 };
+
+enum { ID_NAME_SIZE_MAX = 256 };
+#define ID_MAX UINT32_MAX /* which is nobody */
 
 struct word {
 	const char *name;
@@ -48,6 +56,9 @@ static const struct word words[] = {
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
 	{ "push", WORD_PUSH, FIELD(push_max), false },
+	{ "uid", WORD_USER, 0, false },
+	{ "gid", WORD_GROUP, 0, false },
+	{ "umask", WORD_UMASK, 0, false },
 	{ "keyfile", WORD_PATH, FIELD(keyfile), false },
 
 	/* always so */
@@ -197,6 +208,73 @@ static int take_path_absolute(char *field, const char *value, size_t length, str
 	return 0;
 }
 
+/* A number that stands for itself, or a name that somebody else looks up. */
+static int parse_id(const char *value, size_t length, bool look_up(const char *name, unsigned *id),
+		    unsigned *out)
+{
+	char name[ID_NAME_SIZE_MAX];
+	uint64_t n;
+
+	if (parse_number(value, value + length, &n) == 0 && n < ID_MAX) {
+		*out = (unsigned)n;
+		return 0;
+	}
+	if (length == 0 || length >= sizeof(name))
+		return -EINVAL;
+	memcpy(name, value, length);
+	name[length] = '\0';
+	return look_up(name, out) ? 0 : -EINVAL;
+}
+
+static bool look_up_user(const char *name, unsigned *id)
+{
+	const struct passwd *p = getpwnam(name);
+
+	if (p)
+		*id = p->pw_uid;
+	return p != NULL;
+}
+
+static bool look_up_group(const char *name, unsigned *id)
+{
+	const struct group *g = getgrnam(name);
+
+	if (g)
+		*id = g->gr_gid;
+	return g != NULL;
+}
+
+static int take_user(struct guise *g, const char *value, size_t length, struct err *err)
+{
+	if (parse_id(value, length, look_up_user, &g->uid) < 0)
+		return err_set(err, EINVAL, "'%.*s' is no user", (int)length, value);
+	g->has_uid = true;
+	return 0;
+}
+
+static int take_group(struct guise *g, const char *value, size_t length, struct err *err)
+{
+	if (parse_id(value, length, look_up_group, &g->gid) < 0)
+		return err_set(err, EINVAL, "'%.*s' is no group", (int)length, value);
+	g->has_gid = true;
+	return 0;
+}
+
+static int take_umask(struct guise *g, const char *value, size_t length, struct err *err)
+{
+	unsigned mask = 0;
+	size_t i = 0;
+
+	while (i < length && value[i] >= '0' && value[i] <= '7' && mask <= 0777)
+		mask = mask * 8 + (unsigned)(value[i++] - '0');
+	if (i == 0 || i < length || mask > 0777)
+		return err_set(err, EINVAL, "'%.*s' is not an octal number up to 0777", (int)length,
+			       value);
+	g->umask = mask;
+	g->has_umask = true;
+	return 0;
+}
+
 static int take_word(struct mount_opts *o, const struct word *w, const char *value,
 		     size_t length, struct err *err)
 {
@@ -218,6 +296,12 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 		return take_push(field, value, length, err);
 	case WORD_PATH:
 		return take_path(field, value, length, err);
+	case WORD_USER:
+		return take_user(&o->guise, value, length, err);
+	case WORD_GROUP:
+		return take_group(&o->guise, value, length, err);
+	case WORD_UMASK:
+		return take_umask(&o->guise, value, length, err);
 	case WORD_PATH_ABSOLUTE:
 		return take_path_absolute(field, value, length, err);
 	default:

@@ -13,6 +13,7 @@
 
 #include "archive/base/err.h"
 #include "archive/base/wbuf.h"
+#include "fuse/guise.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -49,6 +50,7 @@ struct mount_opts {
 	char keyfile[PATH_MAX]; /* "": none given */
 	char cache_dir[PATH_MAX]; /* absolute; "": none */
 	size_t cache_dir_bytes; /* 0: not given */
+	struct guise guise;
 	char metrics[PATH_MAX]; /* absolute; "": none */
 };
 

@@ -145,6 +145,7 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 		return err_set(&rq->err, -rc, "device %" PRIu64 ":%" PRIu64
 			       " is beyond what the kernel knows",
 			       e->device_major, e->device_minor);
+	guise_apply(&rq->mount->guise, &out->attr);
 	if (e->dir_end)
 		starts_set(&rq->mount->starts, number, e->entry_offset);
 	return 0;

@@ -54,7 +54,7 @@ static int reply_acl(struct request *rq, bool has, int encode(const struct metad
 {
 	int rc;
 
-	if (!has)
+	if (!has || !guise_has_acl(&rq->mount->guise))
 		return -ENODATA;
 	wbuf_clear(&rq->out);
 	rc = encode(&rq->entry.meta, &rq->out);
@@ -109,6 +109,7 @@ static void put_name(struct request *rq, bool has, const char *name)
 static int run_listxattr(struct request *rq)
 {
 	const struct metadata *m = &rq->entry.meta;
+	bool acl = guise_has_acl(&rq->mount->guise);
 	int rc = ops_read_entry(rq);
 
 	if (rc < 0)
@@ -117,8 +118,8 @@ static int run_listxattr(struct request *rq)
 	for (size_t i = 0; i < m->xattr_count; i++)
 		put_name(rq, is_shown(rq, metadata_xattr_name(m, i)), metadata_xattr_name(m, i));
 	put_name(rq, m->has_fcaps, FCAPS);
-	put_name(rq, metadata_has_access_acl(m), ACL_ACCESS);
-	put_name(rq, metadata_has_default_acl(m), ACL_DEFAULT);
+	put_name(rq, acl && metadata_has_access_acl(m), ACL_ACCESS);
+	put_name(rq, acl && metadata_has_default_acl(m), ACL_DEFAULT);
 	if (rq->out.failed)
 		return err_set(&rq->err, -rq->out.failed, "too many attributes");
 	reply_xattr(rq, rq->out.data, rq->out.size, rq->size);

@@ -373,6 +373,7 @@ int serve(const struct serve_params *params, struct err *err)
 	mallopt(M_ARENA_MAX, 2);
 	s->params = params;
 	s->key = params->key;
+	s->mount.guise = params->opts.guise;
 	s->main = pthread_self();
 	sem_init(&s->mount.ready, 0, 0);
 	pthread_mutex_init(&s->mount.starts.lock, NULL);

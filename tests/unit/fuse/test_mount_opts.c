@@ -122,6 +122,53 @@ static void takes_a_cache_on_disk_with_or_without_its_size(void **state)
 	assert_int_equal(mount_opts_check(&o, &err), -EINVAL);
 }
 
+static void shows_as_somebody_else(void **state)
+{
+	struct guise g = parsed("uid=1000,gid=4294967294,umask=027").guise;
+
+	(void)state;
+	assert_true(g.has_uid && g.has_gid && g.has_umask);
+	assert_int_equal(g.uid, 1000);
+	assert_true(g.gid == 4294967294u);
+	assert_int_equal(g.umask, 027);
+	g = parsed("uid=root,gid=root,umask=0").guise;
+	assert_true(g.has_uid && g.has_gid && g.has_umask);
+	assert_int_equal(g.uid + g.gid + g.umask, 0);
+	g = parsed("ro").guise;
+	assert_false(g.has_uid || g.has_gid || g.has_umask);
+	assert_refused("uid=no-such-user", "'no-such-user' is no user");
+	assert_refused("uid=", "is no user");
+	assert_refused("uid=4294967295", "is no user");
+	assert_refused("gid=-1", "'-1' is no group");
+	assert_refused("umask=", "octal");
+	assert_refused("umask=0888", "octal");
+	assert_refused("umask=1000", "octal");
+	assert_refused("umask=77777777777777777777777777", "octal");
+}
+
+static void the_guise_changes_owner_and_permissions(void **state)
+{
+	struct guise owner = { .has_uid = true, .uid = 5 }, mask = { .has_umask = true, .umask = 022 };
+	struct stat st = { .st_mode = S_IFREG | 06750, .st_gid = 7 };
+
+	(void)state;
+	guise_apply(&owner, &st);
+	assert_int_equal(st.st_mode, S_IFREG | 0750);
+	assert_int_equal(st.st_uid, 5);
+	assert_int_equal(st.st_gid, 7);
+	assert_true(guise_has_acl(&owner));
+	guise_apply(&mask, &st);
+	assert_int_equal(st.st_mode, S_IFREG | 0755);
+	st.st_mode = S_IFREG | 0600;
+	guise_apply(&mask, &st);
+	assert_int_equal(st.st_mode, S_IFREG | 0644);
+	st.st_mode = S_IFDIR | 01000;
+	guise_apply(&mask, &st);
+	assert_int_equal(st.st_mode, S_IFDIR | 01755);
+	assert_int_equal(st.st_uid, 5);
+	assert_false(guise_has_acl(&mask));
+}
+
 static void refuses_unknown_words_by_name(void **state)
 {
 	(void)state;
@@ -175,6 +222,8 @@ int main(void)
 		cmocka_unit_test(read_ahead_may_be_nothing),
 		cmocka_unit_test(push_may_be_off),
 		cmocka_unit_test(takes_a_cache_on_disk_with_or_without_its_size),
+		cmocka_unit_test(shows_as_somebody_else),
+		cmocka_unit_test(the_guise_changes_owner_and_permissions),
 		cmocka_unit_test(refuses_unknown_words_by_name),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(kernel_text_holds_what_was_asked),
