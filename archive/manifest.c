@@ -434,6 +434,55 @@ int manifest_set_lost_content(struct manifest *m, struct err *err)
 	return 0;
 }
 
+static int set_notes(json_t *unprotected, const char *notes, struct err *err)
+{
+	if (!json_text_is_utf8(notes, strlen(notes)))
+		return err_set(err, EINVAL, "the notes are not UTF-8");
+	if (!notes[0])
+		json_object_del(unprotected, "notes");
+	else if (json_object_set_new(unprotected, "notes", json_string(notes)) < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+int manifest_set_notes(struct manifest *m, const char *notes, struct err *err)
+{
+	return set_notes(m->unprotected, notes, err);
+}
+
+const char *manifest_notes(const struct manifest *m, size_t *size)
+{
+	const json_t *notes = json_object_get(m->unprotected, "notes");
+
+	*size = json_string_length(notes);
+	return json_string_value(notes);
+}
+
+int manifest_text_set_notes(const void *text, size_t size, const char *notes, struct wbuf *out,
+			    struct err *err)
+{
+	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(json) json_t *root = NULL;
+	int rc = manifest_decode(text, size, &m, err);
+
+	if (rc == 0)
+		rc = json_text_decode(text, size, &root, err);
+	if (rc < 0)
+		return rc;
+	/* Very old manifests have no such member, or null. */
+	json_t *unprotected = json_object_get(root, "unprotected");
+	if (!json_is_object(unprotected)) {
+		unprotected = json_object();
+		if (json_object_set_new(root, "unprotected", unprotected) < 0)
+			return err_set(err, ENOMEM, "out of memory");
+	}
+	rc = set_notes(unprotected, notes, err);
+	if (rc == 0 && json_text_pretty(root, out) < 0)
+		rc = err_set(err, -out->failed, "%s",
+			     out->failed == -ENOMEM ? "out of memory" : "too large");
+	return rc;
+}
+
 static int replace_text(char **member, const char *text)
 {
 	char *copy = strdup(text);

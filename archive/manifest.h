@@ -72,6 +72,17 @@ int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_s
 
 int manifest_set_lost_content(struct manifest *m, struct err *err);
 
+/* What a person has noted about the snapshot; "" takes it away.  -EINVAL: not UTF-8. */
+int manifest_set_notes(struct manifest *m, const char *notes, struct err *err);
+
+/* The notes, not ended by a NUL (they may hold some); *size 0: there are none. */
+const char *manifest_notes(const struct manifest *m, size_t *size);
+
+/* Append manifest text `text` with other notes and all else as it was, what we do not know
+ * included, so that a signature stays valid.  Errors of manifest_decode(), -EINVAL. */
+int manifest_text_set_notes(const void *text, size_t size, const char *notes, struct wbuf *out,
+			    struct err *err);
+
 /* Both are copied: 64 hex digits, and the long form of the key that made them. */
 int manifest_set_signature(struct manifest *m, const char *signature,
 			   const char *key_fingerprint, struct err *err);

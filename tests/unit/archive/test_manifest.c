@@ -332,6 +332,50 @@ static void rewrites_every_golden_manifest(void **state)
 	assert_int_equal(count, 14);
 }
 
+static void check_notes(const char *text, const char *notes, const char *wanted)
+{
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(MANIFEST_SIZE_MAX);
+	AUTO(manifest) struct manifest *m = NULL;
+	size_t size;
+
+	assert_int_equal(manifest_text_set_notes(text, strlen(text), notes, &out, NULL), 0);
+	assert_int_equal(manifest_decode(out.data, out.size, &m, NULL), 0);
+	const char *found = manifest_notes(m, &size);
+	assert_int_equal(size, strlen(notes));
+	if (size)
+		assert_memory_equal(found, notes, size);
+	assert_int_equal(wbuf_put_u8(&out, 0), 0);
+	assert_non_null(strstr((const char *)out.data, wanted));
+}
+
+static void changes_notes_and_nothing_else(void **state)
+{
+	static const char rest[] = "{" HEAD ",\"files\":[],\"unknown\":{\"b\":1},\"unprotected\":";
+	char text[512];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%s{\"x\":2}}", rest);
+	check_notes(text, "a\nb", "\"notes\": \"a\\nb\",\n    \"x\": 2\n");
+	check_notes(text, "a", "\"unknown\": {\n    \"b\": 1\n  },");
+	snprintf(text, sizeof(text), "%s{\"notes\":\"old\"}}", rest);
+	check_notes(text, "", "\"unprotected\": {}");
+	snprintf(text, sizeof(text), "%snull}", rest);
+	check_notes(text, "new", "\"notes\": \"new\"");
+	check_notes("{" HEAD ",\"files\":[]}", "new", "\"notes\": \"new\"");
+}
+
+static void refuses_notes_that_are_not_utf8_and_text_that_is_no_manifest(void **state)
+{
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(MANIFEST_SIZE_MAX);
+	static const char text[] = "{" HEAD ",\"files\":[]}";
+
+	(void)state;
+	assert_int_equal(manifest_text_set_notes(text, strlen(text), "\xff", &out, NULL), -EINVAL);
+	for (size_t size = 0; size < strlen(text); size++)
+		assert_int_equal(manifest_text_set_notes(text, size, "a", &out, NULL), -EBADMSG);
+	assert_int_equal(out.size, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +392,8 @@ int main(void)
 		cmocka_unit_test(remembers_that_content_was_lost),
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(rewrites_every_golden_manifest),
+		cmocka_unit_test(changes_notes_and_nothing_else),
+		cmocka_unit_test(refuses_notes_that_are_not_utf8_and_text_that_is_no_manifest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
