@@ -185,3 +185,68 @@ enum archive_names repo_default_names(struct repo *r)
 {
 	return r->ops->default_names(r);
 }
+
+/* --- looking after what is there --- */
+
+static int no_care(const struct repo *r, struct err *err)
+{
+	return err_set(err, EROFS, "%s: this kind of repository is read only", r->spelling);
+}
+
+int repo_forget(struct repo *r, const struct snapshot_name *name, struct err *err)
+{
+	return r->ops->care ? r->ops->care->forget(r, name, err) : no_care(r, err);
+}
+
+int repo_forget_group(struct repo *r, const struct snapshot_group *group, struct err *err)
+{
+	return r->ops->care ? r->ops->care->forget_group(r, group, err) : no_care(r, err);
+}
+
+int repo_get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf *out, struct err *err)
+{
+	return r->ops->care ? r->ops->care->get_notes(r, name, out, err) : no_care(r, err);
+}
+
+int repo_set_notes(struct repo *r, const struct snapshot_name *name, const char *notes, struct err *err)
+{
+	return r->ops->care ? r->ops->care->set_notes(r, name, notes, err) : no_care(r, err);
+}
+
+int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected, struct err *err)
+{
+	return r->ops->care ? r->ops->care->get_protected(r, name, is_protected, err) : no_care(r, err);
+}
+
+int repo_set_protected(struct repo *r, const struct snapshot_name *name, bool is_protected, struct err *err)
+{
+	return r->ops->care ? r->ops->care->set_protected(r, name, is_protected, err) : no_care(r, err);
+}
+
+int repo_make_ns(struct repo *r, const char *ns, struct err *err)
+{
+	char checked[SNAPSHOT_NS_SIZE_MAX + 1];
+	int rc = snapshot_ns_parse(ns, checked, err);
+
+	if (rc < 0)
+		return rc;
+	return r->ops->care ? r->ops->care->make_ns(r, checked, err) : no_care(r, err);
+}
+
+int repo_remove_ns(struct repo *r, const char *ns, bool with_groups, struct err *err)
+{
+	char checked[SNAPSHOT_NS_SIZE_MAX + 1];
+	int rc = snapshot_ns_parse(ns, checked, err);
+
+	if (rc == 0 && !checked[0])
+		rc = err_set(err, EINVAL, "the root namespace cannot be removed");
+	if (rc < 0)
+		return rc;
+	return r->ops->care ? r->ops->care->remove_ns(r, checked, with_groups, err) :
+			      no_care(r, err);
+}
+
+int repo_space(struct repo *r, struct repo_space *out, struct err *err)
+{
+	return r->ops->care ? r->ops->care->space(r, out, err) : no_care(r, err);
+}

@@ -14,7 +14,7 @@
  * Errors:  -ENOENT: no such snapshot or file; -ECANCELED after repo_reader_abort(); -EIO and
  *          others from the source.  Messages name the thing.
  *
- * A new backend is one new file: it fills the three tables below and repo_name.c learns its
+ * A new backend is one new file: it fills the four tables below and repo_name.c learns its
  * spelling.  tests/support/lib/repo_conformance.h is what it must pass.
  */
 #ifndef PXARFS_REPO_H
@@ -182,6 +182,27 @@ DEFINE_AUTO_PTR(repo_writer)
 
 struct repo;
 
+struct repo_space {
+	uint64_t total, used, available; /* bytes */
+};
+
+/* Looking after what is there. */
+struct repo_care_ops {
+	int (*forget)(struct repo *r, const struct snapshot_name *name, struct err *err);
+	int (*forget_group)(struct repo *r, const struct snapshot_group *group, struct err *err);
+	int (*get_notes)(struct repo *r, const struct snapshot_name *name, struct wbuf *out,
+			 struct err *err);
+	int (*set_notes)(struct repo *r, const struct snapshot_name *name, const char *notes,
+			 struct err *err);
+	int (*get_protected)(struct repo *r, const struct snapshot_name *name, bool *is_protected,
+			     struct err *err);
+	int (*set_protected)(struct repo *r, const struct snapshot_name *name, bool is_protected,
+			     struct err *err);
+	int (*make_ns)(struct repo *r, const char *ns, struct err *err);
+	int (*remove_ns)(struct repo *r, const char *ns, bool with_groups, struct err *err);
+	int (*space)(struct repo *r, struct repo_space *out, struct err *err);
+};
+
 struct repo_ops {
 	int (*list_ns)(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
 		       struct err *err);
@@ -193,6 +214,7 @@ struct repo_ops {
 		    struct err *err);
 	int (*write)(struct repo *r, const struct repo_writer_params *params,
 		     struct repo_writer **out, struct err *err); /* NULL: read only */
+	const struct repo_care_ops *care; /* NULL: read only */
 	enum archive_names (*default_names)(struct repo *r);
 	void (*free)(struct repo *r);
 };
@@ -244,5 +266,40 @@ int repo_write(struct repo *r, const struct repo_writer_params *params,
 /* The names that new split archives get here when nobody says otherwise and the group's last
  * snapshot has none. */
 enum archive_names repo_default_names(struct repo *r);
+
+/* --- looking after what is there --- */
+
+/* Remove a snapshot, finished or not; its chunks stay until garbage collection.  A group goes
+ * with its last snapshot.  -ENOENT; -EPERM: it is protected; -EBUSY: someone writes, reads
+ * or builds on it. */
+int repo_forget(struct repo *r, const struct snapshot_name *name, struct err *err);
+
+/* Remove a group and all its snapshots.  -ENOENT; -EPERM or -EBUSY: what is protected or in use
+ * has stayed, and the group too, all else is gone. */
+int repo_forget_group(struct repo *r, const struct snapshot_group *group, struct err *err);
+
+/* Append the notes of a finished snapshot, UTF-8; nothing when there are none. */
+int repo_get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf *out,
+		   struct err *err);
+
+/* Replace them; "" takes them away.  Signatures stay valid.  -EINVAL: not UTF-8. */
+int repo_set_notes(struct repo *r, const struct snapshot_name *name, const char *notes,
+		   struct err *err);
+
+/* A protected snapshot is not removed by anyone.  -EBUSY: it is being read or written. */
+int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected,
+		       struct err *err);
+int repo_set_protected(struct repo *r, const struct snapshot_name *name, bool is_protected,
+		       struct err *err);
+
+/* Make a namespace and its parents, unless they are there. */
+int repo_make_ns(struct repo *r, const char *ns, struct err *err);
+
+/* Remove a namespace (not the root) and those below it.  Without `with_groups` only if no group
+ * was ever in them: -ENOTEMPTY; with it as repo_forget_group() has it.  -ENOENT. */
+int repo_remove_ns(struct repo *r, const char *ns, bool with_groups, struct err *err);
+
+/* Of the file system that the repository is on; zeros when whoever asks may not know. */
+int repo_space(struct repo *r, struct repo_space *out, struct err *err);
 
 #endif

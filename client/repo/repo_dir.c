@@ -273,6 +273,7 @@ static const struct repo_ops OPS = {
 	.list_snapshots = list_snapshots,
 	.read = repo_dir_read,
 	.write = repo_dir_write,
+	.care = &REPO_DIR_CARE,
 	.default_names = default_names,
 	.free = dir_free,
 };
@@ -341,6 +342,13 @@ static int choose_locks(struct repo_dir *d, const struct repo_dir_host *host, st
 	else if (store.name[0] && use_server(d, host, &store) < 0)
 		return err_set(err, ENAMETOOLONG, "path of the locks is too long");
 	return 0;
+}
+
+int repo_dir_check_writable(const struct repo_dir *d, struct err *err)
+{
+	if (!d->no_write[0])
+		return 0;
+	return err_set(err, EACCES, "%s: cannot be written to: %s", d->base.spelling, d->no_write);
 }
 
 int repo_dir_open_on(const char *path, const struct repo_dir_host *host, struct repo **out,

@@ -128,22 +128,26 @@ int repo_dir_group_enter(struct repo_dir *d, const struct snapshot_group *g, con
 	return 0;
 }
 
-void repo_dir_group_leave(struct repo_dir *d, const struct snapshot_group *g, bool made,
+bool repo_dir_group_leave(struct repo_dir *d, const struct snapshot_group *g, bool empty,
 			  struct repo_dir_lock *lock)
 {
+	static const char *const files[] = { REPO_DIR_NOTES, REPO_DIR_OWNER };
 	char path[SNAPSHOT_PATH_SIZE], file[SNAPSHOT_PATH_SIZE + sizeof("/" REPO_DIR_OWNER)];
 	bool has_snapshots = false;
 	bool is_gone = false;
 
-	if (made && lock->fd >= 0 &&
+	if (empty && lock->fd >= 0 &&
 	    repo_list_snapshots(&d->base, g, any_snapshot, &has_snapshots, NULL) == 0 &&
 	    !has_snapshots) {
 		snapshot_group_path(g, path, sizeof(path));
-		snprintf(file, sizeof(file), "%s/" REPO_DIR_OWNER, path);
-		unlinkat(d->root_fd, file, 0);
+		for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+			snprintf(file, sizeof(file), "%s/%s", path, files[i]);
+			unlinkat(d->root_fd, file, 0);
+		}
 		is_gone = unlinkat(d->root_fd, path, AT_REMOVEDIR) == 0;
 	}
 	repo_dir_lock_drop(lock, is_gone);
+	return is_gone;
 }
 
 /* --- snapshots --- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * repo_dir_group - what a backup does with its group before it begins: lock it, make it or
- * check its owner, clear away what died in it, find the snapshot to build on.
+ * check its owner, clear away what died in it, find the snapshot to build on; and how
+ * snapshots and groups are removed.
  *
  * Layout:  archive/FORMAT.md, "Writing into a datastore".
  */
@@ -36,8 +37,9 @@ void repo_dir_previous_release(struct repo_dir_previous *p);
 int repo_dir_group_remove_snapshot(struct repo_dir *d, const struct snapshot_name *s,
 				   struct repo_dir_lock *lock, struct err *err);
 
-/* Remove a group that this backup made, if nothing is in it; `lock` is dropped. */
-void repo_dir_group_leave(struct repo_dir *d, const struct snapshot_group *g, bool made,
+/* Drop the group's lock; with `empty` also remove the group, if no snapshot is in it.  True: it
+ * is gone. */
+bool repo_dir_group_leave(struct repo_dir *d, const struct snapshot_group *g, bool empty,
 			  struct repo_dir_lock *lock);
 
 #endif

@@ -14,6 +14,7 @@
 #define REPO_DIR_CHUNKS ".chunks"
 #define REPO_DIR_PROTECTED ".protected"
 #define REPO_DIR_OWNER "owner"
+#define REPO_DIR_NOTES "notes"
 
 enum {
 	REPO_DIR_CHUNKS_MODE = 0750,
@@ -52,6 +53,12 @@ int repo_dir_open_snapshot(struct repo_dir *d, const struct snapshot_name *name,
 /* A whole file of a snapshot's folder. */
 int repo_dir_get_file(int snapshot_fd, const char *name, struct repo_file *out,
 		      struct err *err);
+
+/* repo_dir_care.c */
+extern const struct repo_care_ops REPO_DIR_CARE;
+
+/* Why nothing may be written: -EACCES; 0: it may. */
+int repo_dir_check_writable(const struct repo_dir *d, struct err *err);
 
 /* struct repo_ops: read and write. */
 int repo_dir_read(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,

@@ -471,9 +471,9 @@ int repo_dir_write(struct repo *base, const struct repo_writer_params *params,
 	struct repo_dir *d = (struct repo_dir *)base;
 	char time_text[SNAPSHOT_TIME_TEXT_SIZE];
 
-	if (d->no_write[0])
-		return err_set(err, EACCES, "%s: cannot be written to: %s", base->spelling,
-			       d->no_write);
+	int rc = repo_dir_check_writable(d, err);
+	if (rc < 0)
+		return rc;
 	if (snapshot_time_format(params->name.time, time_text) < 0)
 		return err_set(err, EINVAL, "%lld is no backup time",
 			       (long long)params->name.time);
@@ -489,7 +489,7 @@ int repo_dir_write(struct repo *base, const struct repo_writer_params *params,
 		(struct repo_dir_lock)REPO_DIR_LOCK_INIT;
 	pthread_mutex_init(&w->mutex, NULL);
 
-	int rc = begin(w, params, err);
+	rc = begin(w, params, err);
 	if (rc < 0) {
 		in_snapshot(w, rc, err);
 		writer_free(&w->base);
