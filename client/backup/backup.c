@@ -394,6 +394,8 @@ static int finish_snapshot(const struct backup *b, struct err *err)
 	rc = list_files(b, m, &stats, err);
 	if (rc == 0 && has_lost_content(b))
 		rc = manifest_set_lost_content(m, err);
+	if (rc == 0 && b->params->notes)
+		rc = manifest_set_notes(m, b->params->notes, err);
 	if (rc == 0 && b->params->key)
 		rc = manifest_sign(m, b->params->key, err);
 	if (rc == 0)

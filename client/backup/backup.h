@@ -49,6 +49,7 @@ struct backup_params {
 	struct repo *repo;
 	struct snapshot_name name;
 	const char *owner; /* of a new group */
+	const char *notes; /* NULL: none */
 	const struct backup_spec *specs; /* checked */
 	size_t spec_count;
 	enum backup_mode mode;

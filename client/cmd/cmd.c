@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/cmd.h"
 
+#include "archive/base/cleanup.h"
+#include "archive/json_text.h"
 #include "client/cmd/log.h"
 #include "client/cmd/text.h"
 
@@ -9,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { OUTPUT_SIZE_MAX = 1 << 30 };
 
 static void print_overview(FILE *out, const struct cmd *const *commands)
 {
@@ -69,6 +73,55 @@ int cmd_main(const struct cmd *const *commands, int argc, char **argv)
 		return flush_output(EXIT_DONE);
 	}
 	return run(commands, argc - 1, argv + 1);
+}
+
+int cmd_failed(const struct err *err, int rc)
+{
+	log_error("%s", err_text(err, rc));
+	return EXIT_FAILED;
+}
+
+int cmd_print_json(const json_t *value)
+{
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(OUTPUT_SIZE_MAX);
+
+	if (json_text_pretty(value, &text) < 0 || wbuf_put_u8(&text, '\n') < 0)
+		return cmd_failed(NULL, text.failed);
+	/* What went wrong is asked of the stream at the end, by cmd_main(). */
+	return fwrite(text.data, 1, text.size, stdout) == text.size ? EXIT_DONE : EXIT_FAILED;
+}
+
+static void print_family(FILE *out, const struct cmd *family, const struct cmd *commands,
+			 size_t count, const char *note)
+{
+	fprintf(out, "Usage: pxarfs %s COMMAND [OPTION]... [ARGUMENT]...\n\n%s.\n", family->name,
+		family->summary);
+	if (note)
+		fprintf(out, "%s\n", note);
+	fprintf(out, "\nCommands:\n");
+	for (size_t i = 0; i < count; i++)
+		fprintf(out, "  %-28s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "\n'pxarfs %s COMMAND --help' describes a command's options.\n", family->name);
+}
+
+int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t count,
+		   const char *note, int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+	size_t skip = strlen(family->name) + 1;
+
+	if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)) {
+		print_family(stdout, family, commands, count, note);
+		return EXIT_DONE;
+	}
+	for (size_t i = 0; name && i < count; i++)
+		if (strcmp(commands[i].name + skip, name) == 0)
+			return commands[i].run(&commands[i], argc - 1, argv + 1);
+	if (!name) {
+		print_family(stderr, family, commands, count, note);
+		return EXIT_USAGE;
+	}
+	return opts_usage(family, "unknown command '%s'", name);
 }
 
 bool cmd_output_json(const char *format, bool *json)

@@ -10,15 +10,30 @@
 #include "client/cmd/opts.h"
 #include "client/repo/repo.h"
 
+#include <jansson.h>
+
 extern const struct cmd cmd_init, cmd_snapshots, cmd_files; /* cmd_snapshot.c */
 extern const struct cmd cmd_backup; /* cmd_backup.c */
 extern const struct cmd cmd_ls; /* cmd_browse.c */
 extern const struct cmd cmd_create; /* cmd_archive.c */
 extern const struct cmd cmd_list; /* cmd_archive_list.c */
 extern const struct cmd cmd_key; /* cmd_key.c */
+extern const struct cmd cmd_forget, cmd_notes, cmd_protect; /* cmd_care.c */
+extern const struct cmd cmd_namespaces, cmd_status; /* cmd_store.c */
 
 /* Run the command argv[1] names out of `commands` (NULL ends it); prints help and errors. */
 int cmd_main(const struct cmd *const *commands, int argc, char **argv);
+
+/* Run the command of a family that argv[1] names: `commands` are called "FAMILY NAME".  `note`
+ * (may be NULL) is a line for the family's --help. */
+int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t count,
+		   const char *note, int argc, char **argv);
+
+/* Report why a command failed; returns EXIT_FAILED. */
+int cmd_failed(const struct err *err, int rc);
+
+/* A value as pretty JSON on standard output; -> exit status. */
+int cmd_print_json(const json_t *value);
 
 /* Options that many commands have; put these lines into a command's table. */
 #define CMD_OPT_REPOSITORY(variable)                                          \

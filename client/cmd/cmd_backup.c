@@ -22,11 +22,11 @@
 
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
-	const char *rate, *burst, *on_read_error;
+	const char *rate, *burst, *on_read_error, *notes;
 	uint64_t time, chunk_size_kib, entries_max, padding_limit, threads, compression;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
-	bool detect_ctime;
+	bool detect_ctime, create_ns;
 	struct keys_options keys;
 };
 
@@ -97,6 +97,10 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "name of the group (default: this machine's, up to the first dot)" },
 		{ "backup-time", 0, OPT_UINT, &s->time, "SECONDS",
 		  "time of the snapshot, since 1970 (default: now)" },
+		{ "create-ns", 0, OPT_FLAG, &s->create_ns, NULL,
+		  "make the namespace and those it is in first, wherever the repository is" },
+		{ "notes", 0, OPT_STRING, &s->notes, "TEXT",
+		  "notes of the new snapshot; the first line is shown beside it" },
 		{ "change-detection-mode", 0, OPT_STRING, &s->mode, "MODE",
 		  "metadata (default): two streams; a file whose size and mtime are those of the "
 		  "group's last snapshot is not read, unless the chunks that hold it are hardly "
@@ -323,6 +327,7 @@ static void take_rest(struct job *j)
 	struct backup_params *p = &j->params;
 
 	p->owner = DEFAULT_OWNER;
+	p->notes = s->notes;
 	p->chunk_size_avg = (size_t)s->chunk_size_kib << 10;
 	p->dry_run = s->dry_run;
 	p->patterns = &j->patterns;
@@ -627,7 +632,10 @@ static int run_job(struct job *j)
 	repo->warning = on_repo_warning;
 	repo->warning_arg = j;
 	j->params.repo = repo;
-	rc = backup_new(&b, &j->params, &err);
+	if (j->settings.create_ns && !j->settings.dry_run)
+		rc = repo_make_ns(repo, j->settings.ns, &err);
+	if (rc == 0)
+		rc = backup_new(&b, &j->params, &err);
 	if (rc < 0)
 		return fail(&err, rc);
 	catch_signals();
@@ -659,6 +667,6 @@ const struct cmd cmd_backup = {
 	.description = "A folder becomes an archive NAME.pxar, a block device or a file an image\n"
 		       "NAME.img, a file a blob NAME.conf or NAME.log.  What the group's last\n"
 		       "snapshot holds already is not stored again.  A missing namespace is made,\n"
-		       "but not in the datastore of a server: there it must exist.",
+		       "but not in the datastore of a server: there it must exist, or be asked for.",
 	.run = run,
 };

@@ -569,35 +569,11 @@ static const struct cmd key_commands[] = {
 	  run_paperkey },
 };
 
-enum { KEY_COMMAND_COUNT = sizeof(key_commands) / sizeof(key_commands[0]) };
-
-static void print_family(FILE *out, const struct cmd *self)
-{
-	fprintf(out, "Usage: pxarfs %s COMMAND [OPTION]... [ARGUMENT]...\n\n%s.\n\n"
-		     "A PATH that is left out means the default key.\n\nCommands:\n",
-		self->name, self->summary);
-	for (size_t i = 0; i < KEY_COMMAND_COUNT; i++)
-		fprintf(out, "  %-28s %s\n", key_commands[i].name, key_commands[i].summary);
-	fprintf(out, "\n'pxarfs key COMMAND --help' describes a command's options.\n");
-}
-
 static int run(const struct cmd *self, int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : NULL;
-
-	if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)) {
-		print_family(stdout, self);
-		return EXIT_DONE;
-	}
 	secret_guard_process();
-	for (size_t i = 0; name && i < KEY_COMMAND_COUNT; i++)
-		if (strcmp(key_commands[i].name + strlen("key "), name) == 0)
-			return key_commands[i].run(&key_commands[i], argc - 1, argv + 1);
-	if (!name) {
-		print_family(stderr, self);
-		return EXIT_USAGE;
-	}
-	return opts_usage(self, "unknown command '%s'", name);
+	return cmd_run_family(self, key_commands, sizeof(key_commands) / sizeof(key_commands[0]),
+			      "A PATH that is left out means the default key.", argc, argv);
 }
 
 const struct cmd cmd_key = {

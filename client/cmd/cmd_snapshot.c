@@ -15,24 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT_SIZE_MAX = 1 << 30 };
-
-static int failed(const struct err *err, int rc)
-{
-	log_error("%s", err_text(err, rc));
-	return EXIT_FAILED;
-}
-
-static int print_json(const json_t *value)
-{
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(OUTPUT_SIZE_MAX);
-
-	if (json_text_pretty(value, &text) < 0 || wbuf_put_u8(&text, '\n') < 0)
-		return failed(NULL, text.failed);
-	/* What went wrong is asked of the stream at the end, by cmd_main(). */
-	return fwrite(text.data, 1, text.size, stdout) == text.size ? EXIT_DONE : EXIT_FAILED;
-}
-
 /* --- init --- */
 
 static int run_init(const struct cmd *self, int argc, char **argv)
@@ -50,7 +32,7 @@ static int run_init(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	int rc = repo_dir_init(args[0], full, &err);
-	return rc < 0 ? failed(&err, rc) : EXIT_DONE;
+	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
 const struct cmd cmd_init = {
@@ -313,7 +295,7 @@ static int print_snapshots(struct snapshot_rows *l, bool as_json)
 		AUTO(json) json_t *row = snapshot_json(l->repo, &l->rows[i], &rc);
 
 		if (!row || !all)
-			return failed(NULL, -ENOMEM);
+			return cmd_failed(NULL, -ENOMEM);
 		if (rc == -ENOENT) /* removed meanwhile */
 			continue;
 		if (rc < 0) {
@@ -323,9 +305,9 @@ static int print_snapshots(struct snapshot_rows *l, bool as_json)
 		if (!as_json)
 			print_snapshot(&l->rows[i], row, width);
 		else if (json_array_append(all, row) < 0)
-			return failed(NULL, -ENOMEM);
+			return cmd_failed(NULL, -ENOMEM);
 	}
-	if (as_json && print_json(all) != EXIT_DONE)
+	if (as_json && cmd_print_json(all) != EXIT_DONE)
 		return EXIT_FAILED;
 	return status;
 }
@@ -347,7 +329,7 @@ static int list_snapshots(const char *repository, const char *ns, const char *gr
 	l.repo = repo;
 	if (rc == 0)
 		rc = repo_list_groups(repo, ns, add_group, &l, &l.err);
-	int status = rc < 0 ? failed(&l.err, rc) : print_snapshots(&l, as_json);
+	int status = rc < 0 ? cmd_failed(&l.err, rc) : print_snapshots(&l, as_json);
 	free(l.rows);
 	return status;
 }
@@ -456,13 +438,13 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 	if (rc == 0)
 		rc = load_manifest(repo, &name, key, &m, &blob_size, &err);
 	if (rc < 0)
-		return failed(&err, rc);
+		return cmd_failed(&err, rc);
 	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
 	AUTO(json) json_t *sorted = files ? sorted_files(files) : NULL;
 	if (!sorted)
-		return failed(NULL, -ENOMEM);
+		return cmd_failed(NULL, -ENOMEM);
 	if (as_json)
-		return print_json(sorted);
+		return cmd_print_json(sorted);
 	print_files(sorted);
 	return EXIT_DONE;
 }

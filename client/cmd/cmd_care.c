@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looking after snapshots: forget, notes, protect. */
+#include "archive/base/cleanup.h"
+#include "archive/json_text.h"
+#include "archive/manifest.h"
+#include "client/cmd/cmd.h"
+#include "client/cmd/log.h"
+#include "client/cmd/text.h"
+#include "client/repo/repo_name.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void on_warning(void *arg, const char *text)
+{
+	(void)arg;
+	log_warn("%s", text);
+}
+
+static int open_repo(const char *repository, struct repo **out, struct err *err)
+{
+	int rc = repo_open(repository, out, err);
+
+	if (rc == 0)
+		(*out)->warning = on_warning;
+	return rc;
+}
+
+/* --- forget --- */
+
+/* Who forgets "the newest" by mistake has lost it: the time must be said. */
+static int forget_snapshot(struct repo *repo, const char *text, const char *ns, struct err *err)
+{
+	struct snapshot_name name;
+	bool latest;
+	int rc = snapshot_parse(text, ns, &name, &latest, err);
+
+	if (rc == 0 && latest)
+		rc = err_set(err, EINVAL, "'%s': say which snapshot, as TYPE/ID/TIME; --group forgets "
+			     "all of a group", text);
+	return rc < 0 ? rc : repo_forget(repo, &name, err);
+}
+
+static int forget_group(struct repo *repo, const char *text, const char *ns, struct err *err)
+{
+	struct snapshot_group group;
+	int rc = snapshot_group_parse(text, ns, &group, err);
+
+	return rc < 0 ? rc : repo_forget_group(repo, &group, err);
+}
+
+static int run_forget(const struct cmd *self, int argc, char **argv)
+{
+	const char *repository = NULL, *ns = "";
+	AUTO(repo) struct repo *repo = NULL;
+	struct err err = ERR_INIT;
+	bool groups = false;
+	char **args;
+	size_t count;
+	const struct opt table[] = {
+		CMD_OPT_REPOSITORY(repository),
+		CMD_OPT_NS(ns),
+		{ "group", 0, OPT_FLAG, &groups, NULL,
+		  "the arguments are groups, TYPE/ID: forget each with all its snapshots" },
+		{ 0 },
+	};
+	int status = opts_parse(self, table, argc, argv, 1, SIZE_MAX, &args, &count);
+
+	if (status >= 0)
+		return status;
+	int rc = open_repo(repository, &repo, &err);
+	if (rc < 0)
+		return cmd_failed(&err, rc);
+	status = EXIT_DONE;
+	for (size_t i = 0; i < count; i++) {
+		rc = groups ? forget_group(repo, args[i], ns, &err) :
+			      forget_snapshot(repo, args[i], ns, &err);
+		if (rc < 0)
+			status = cmd_failed(&err, rc);
+	}
+	return status;
+}
+
+const struct cmd cmd_forget = {
+	.name = "forget",
+	.synopsis = "SNAPSHOT...",
+	.summary = "Remove snapshots",
+	.description = "SNAPSHOT is TYPE/ID/TIME.  What is protected, being written, being read or\n"
+		       "built upon by a running backup is not removed, and the exit status is 1.  A\n"
+		       "group goes with its last snapshot.  Chunks stay until garbage collection.",
+	.run = run_forget,
+};
+
+/* --- what notes and protect have in common --- */
+
+struct target {
+	const char *repository, *ns, *format;
+	bool json;
+	struct repo *repo;
+	struct snapshot_name name;
+};
+
+static void target_release(struct target *t)
+{
+	repo_free(t->repo);
+}
+DEFINE_AUTO_STRUCT(target)
+
+#define TARGET_OPTS(t) CMD_OPT_REPOSITORY((t).repository), CMD_OPT_NS((t).ns)
+
+static int target_open(struct target *t, const char *snapshot, struct err *err)
+{
+	int rc = open_repo(t->repository, &t->repo, err);
+
+	return rc < 0 ? rc : repo_resolve(t->repo, snapshot, t->ns, &t->name, err);
+}
+
+/* A command that changes something: `count` arguments, the first of them the snapshot; -1 to go
+ * on, or an exit status. */
+static int target_change(const struct cmd *self, struct target *t, int argc, char **argv,
+			 size_t wanted, char ***args)
+{
+	const struct opt table[] = { TARGET_OPTS(*t), { 0 } };
+	struct err err = ERR_INIT;
+	size_t count;
+	int status = opts_parse(self, table, argc, argv, wanted, wanted, args, &count);
+
+	if (status >= 0)
+		return status;
+	int rc = target_open(t, (*args)[0], &err);
+	return rc < 0 ? cmd_failed(&err, rc) : -1;
+}
+
+/* One that shows something. */
+static int target_show(const struct cmd *self, struct target *t, int argc, char **argv)
+{
+	const struct opt table[] = { TARGET_OPTS(*t), CMD_OPT_OUTPUT_FORMAT(t->format), { 0 } };
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (!cmd_output_json(t->format, &t->json))
+		return opts_usage(self, "unknown output format '%s'", t->format);
+	int rc = target_open(t, args[0], &err);
+	return rc < 0 ? cmd_failed(&err, rc) : -1;
+}
+
+static int done(int rc, const struct err *err)
+{
+	return rc < 0 ? cmd_failed(err, rc) : EXIT_DONE;
+}
+
+/* --- notes --- */
+
+/* As it is, with a line's end if it has none; what a terminal would obey becomes '?'. */
+static int print_text(struct wbuf *text)
+{
+	if (wbuf_put_u8(text, '\0') < 0)
+		return cmd_failed(NULL, text->failed);
+	for (size_t i = 0; isatty(STDOUT_FILENO) && i + 1 < text->size; i++)
+		if (text_is_control(text->data + i) && text->data[i] != '\n' &&
+		    text->data[i] != '\t')
+			text->data[i] = '?';
+	size_t size = text->size - 1;
+	fwrite(text->data, 1, size, stdout);
+	if (size && text->data[size - 1] != '\n')
+		putchar('\n');
+	return EXIT_DONE;
+}
+
+static int run_notes_show(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(target) struct target t = { .ns = "" };
+	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	struct err err = ERR_INIT;
+	int status = target_show(self, &t, argc, argv);
+
+	if (status >= 0)
+		return status;
+	int rc = repo_get_notes(t.repo, &t.name, &text, &err);
+	if (rc < 0)
+		return cmd_failed(&err, rc);
+	if (!t.json)
+		return print_text(&text);
+	AUTO(json) json_t *value = json_stringn(text.size ? (const char *)text.data : "", text.size);
+	return value ? cmd_print_json(value) : cmd_failed(NULL, -ENOMEM);
+}
+
+static int run_notes_set(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(target) struct target t = { .ns = "" };
+	struct err err = ERR_INIT;
+	char **args;
+	int status = target_change(self, &t, argc, argv, 2, &args);
+
+	return status >= 0 ? status : done(repo_set_notes(t.repo, &t.name, args[1], &err), &err);
+}
+
+static int run_notes_clear(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(target) struct target t = { .ns = "" };
+	struct err err = ERR_INIT;
+	char **args;
+	int status = target_change(self, &t, argc, argv, 1, &args);
+
+	return status >= 0 ? status : done(repo_set_notes(t.repo, &t.name, "", &err), &err);
+}
+
+static const struct cmd notes_commands[] = {
+	{ "notes show", "SNAPSHOT", "Show the notes of a snapshot", NULL, run_notes_show },
+	{ "notes set", "SNAPSHOT TEXT", "Replace the notes of a snapshot",
+	  "The first line of TEXT is shown beside the snapshot by the server and its clients.",
+	  run_notes_set },
+	{ "notes clear", "SNAPSHOT", "Remove the notes of a snapshot", NULL, run_notes_clear },
+};
+
+static int run_notes(const struct cmd *self, int argc, char **argv)
+{
+	return cmd_run_family(self, notes_commands,
+			      sizeof(notes_commands) / sizeof(notes_commands[0]), NULL, argc, argv);
+}
+
+const struct cmd cmd_notes = {
+	.name = "notes",
+	.synopsis = "COMMAND",
+	.summary = "Show and change the notes of snapshots",
+	.run = run_notes,
+};
+
+/* --- protect --- */
+
+static int run_protect_show(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(target) struct target t = { .ns = "" };
+	struct err err = ERR_INIT;
+	bool is_protected;
+	int status = target_show(self, &t, argc, argv);
+
+	if (status >= 0)
+		return status;
+	int rc = repo_get_protected(t.repo, &t.name, &is_protected, &err);
+	if (rc < 0)
+		return cmd_failed(&err, rc);
+	puts(is_protected ? "true" : "false"); /* the same in JSON */
+	return EXIT_DONE;
+}
+
+static int set_protected(const struct cmd *self, int argc, char **argv, bool is_protected)
+{
+	AUTO(target) struct target t = { .ns = "" };
+	struct err err = ERR_INIT;
+	char **args;
+	int status = target_change(self, &t, argc, argv, 1, &args);
+
+	return status >= 0 ? status :
+			     done(repo_set_protected(t.repo, &t.name, is_protected, &err), &err);
+}
+
+static int run_protect_set(const struct cmd *self, int argc, char **argv)
+{
+	return set_protected(self, argc, argv, true);
+}
+
+static int run_protect_clear(const struct cmd *self, int argc, char **argv)
+{
+	return set_protected(self, argc, argv, false);
+}
+
+static const struct cmd protect_commands[] = {
+	{ "protect show", "SNAPSHOT", "Show whether a snapshot is protected",
+	  "Prints true or false.", run_protect_show },
+	{ "protect set", "SNAPSHOT", "Protect a snapshot: nothing removes it any more", NULL,
+	  run_protect_set },
+	{ "protect clear", "SNAPSHOT", "Protect a snapshot no longer", NULL, run_protect_clear },
+};
+
+static int run_protect(const struct cmd *self, int argc, char **argv)
+{
+	return cmd_run_family(self, protect_commands,
+			      sizeof(protect_commands) / sizeof(protect_commands[0]), NULL, argc,
+			      argv);
+}
+
+const struct cmd cmd_protect = {
+	.name = "protect",
+	.synopsis = "COMMAND",
+	.summary = "Keep snapshots from being removed",
+	.run = run_protect,
+};
