@@ -6,6 +6,11 @@
 #include <assert.h>
 #include <openssl/evp.h>
 
+enum {
+	STEP_SIZE = 1 << 10, /* 16 cache lines: about as many as a core fetches at a time */
+	LINE_SIZE = 64,
+};
+
 /* EVP_DigestInit_ex() with a type looks the algorithm up each time; a context that was set up
  * once is started over with a NULL type, which is 4 times faster on small input. */
 struct digest_ctx {
@@ -42,12 +47,31 @@ void digest_ctx_begin(struct digest_ctx *ctx)
 	(void)ok;
 }
 
-void digest_ctx_update(struct digest_ctx *ctx, const void *data, size_t size)
+static void update(struct digest_ctx *ctx, const void *data, size_t size)
 {
 	int ok = EVP_DigestUpdate(ctx->md, data, size);
 
 	assert(ok == 1);
 	(void)ok;
+}
+
+static void prefetch(const uint8_t *data)
+{
+	for (size_t i = 0; i < STEP_SIZE; i += LINE_SIZE)
+		__builtin_prefetch(data + i);
+}
+
+/* Chunks come from another core, and the hash is one long chain of instructions that cannot run
+ * ahead to the next line of them: so they are called in before they are needed. */
+void digest_ctx_update(struct digest_ctx *ctx, const void *data, size_t size)
+{
+	const uint8_t *at = data;
+
+	for (; size >= 2 * STEP_SIZE; size -= STEP_SIZE, at += STEP_SIZE) {
+		prefetch(at + STEP_SIZE);
+		update(ctx, at, STEP_SIZE);
+	}
+	update(ctx, at, size);
 }
 
 void digest_ctx_end(struct digest_ctx *ctx, struct digest *out)

@@ -165,6 +165,8 @@ static int connect_payload(const struct backup_archive *a, struct upload *payloa
 	walk->encoder.payload = (struct encoder_sink){ upload_write, payload };
 	walk->encoder.suggest_cut = upload_suggest_cut;
 	walk->encoder.suggest_arg = payload;
+	walk->reserve = upload_reserve;
+	walk->reserve_arg = payload;
 	if (!a->change)
 		return 0;
 	rc = splice_new(splice, &params, err);

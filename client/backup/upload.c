@@ -50,6 +50,8 @@ struct upload {
 
 	/* Writer only: */
 	uint64_t written;
+	uint64_t room_end; /* written may get that far without asking */
+	void *reserved; /* lent by upload_reserve(); NULL: nothing is */
 	struct piece *piece; /* being filled; NULL: none yet */
 	bool ended;
 	atomic_bool failed_first;
@@ -384,6 +386,8 @@ static int wait_for_room(struct upload *u, size_t size)
 {
 	int rc;
 
+	if (u->written + size <= u->room_end)
+		return 0;
 	pthread_mutex_lock(&u->lock);
 	while ((rc = state_of(u, NULL)) == 0 && u->written + size - u->released > u->ring.size) {
 		struct timespec deadline = poll_deadline();
@@ -394,6 +398,7 @@ static int wait_for_room(struct upload *u, size_t size)
 		}
 		pthread_cond_timedwait(&u->changed, &u->lock, &deadline);
 	}
+	u->room_end = u->released + u->ring.size;
 	pthread_mutex_unlock(&u->lock);
 	return rc;
 }
@@ -434,7 +439,9 @@ static int append(struct upload *u, const void *data, size_t size)
 		rc = wait_for_room(u, size);
 	if (rc < 0)
 		return rc;
-	memcpy(ring_at(&u->ring, u->written), data, size);
+	if (data != u->reserved)
+		memcpy(ring_at(&u->ring, u->written), data, size);
+	u->reserved = NULL;
 	u->written += size;
 	u->piece->size += size;
 	return 0;
@@ -452,6 +459,16 @@ static int write_part(struct upload *u, const void *data, size_t size)
 	if (rc == 0 && own_piece)
 		rc = flush_piece(u);
 	return rc;
+}
+
+void *upload_reserve(void *upload, size_t size)
+{
+	struct upload *u = upload;
+
+	if (size > UPLOAD_RESERVE_SIZE_MAX || wait_for_room(u, size) < 0)
+		return NULL; /* a failure is reported by the write that follows */
+	u->reserved = ring_at(&u->ring, u->written);
+	return u->reserved;
 }
 
 int upload_write(void *upload, const void *data, size_t size, struct err *err)
@@ -646,14 +663,15 @@ static void init_chunker(struct upload *u, const struct upload_params *params)
 		chunker_init(&u->chunker.plain, params->chunk_size_avg);
 }
 
-/* The ring holds the chunk being collected, a piece being scanned and one being written, and
- * beyond that one largest chunk, or some average ones, in work. */
+/* The ring holds the chunk being collected, a piece being scanned, one that is not full and one
+ * being written, and beyond that one largest chunk, or some average ones, in work. */
 static int init_ring(struct upload *u, struct err *err)
 {
 	const size_t chunk_size_max = u->chunker.plain.size_max;
-	const size_t span = chunk_size_max > UPLOAD_PIECE_SIZE_MAX ? chunk_size_max :
-								      UPLOAD_PIECE_SIZE_MAX;
-	const size_t size = 2 * chunk_size_max + 2 * UPLOAD_PIECE_SIZE_MAX;
+	const size_t span = chunk_size_max > UPLOAD_RESERVE_SIZE_MAX ? chunk_size_max :
+									UPLOAD_RESERVE_SIZE_MAX;
+	const size_t size = 2 * chunk_size_max + UPLOAD_PIECE_SIZE_MAX +
+			    UPLOAD_RESERVE_SIZE_MAX + UPLOAD_BUFFER_SIZE;
 	int rc = upload_pool_reserve(u->pool, size, err);
 
 	if (rc < 0)

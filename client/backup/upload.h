@@ -8,15 +8,16 @@
  *
  * Two uploads (metadata and payload) share one pool and run in parallel; each has its own
  * ring of bytes, queue of at most 10 pieces, chunker, index and statistics.  The bytes are
- * copied once, into the ring, and stay there until their chunk is stored; memory is bounded
- * by the ring whatever the queue lengths (upload_pool.h has the sum).
+ * copied once, into the ring, or read into it in the first place, and stay there until their
+ * chunk is stored; memory is bounded by the ring whatever the queue lengths (upload_pool.h has
+ * the sum).
  *
  * Pieces:  archive/FORMAT.md, "Suggested boundaries": the buffer holds 256 KiB; a write that
  *          does not fit first ends the piece, one of 256 KiB or more is a piece of its own.
  *          A piece is scanned when the next one has come, so a suggestion for its very end is
  *          always known by then: the same stream is cut the same way whatever the timing.
- * Threads: upload_write(), upload_suggest_cut(), upload_inject() and upload_end() from one
- *          thread at a time; the rest from any.  Locks: upload, then pool; neither is held over I/O.
+ * Threads: upload_write(), upload_reserve(), upload_suggest_cut(), upload_inject() and
+ *          upload_end() from one thread at a time; the rest from any.  Locks: upload, then pool; neither is held over I/O.
  * Errors:  the first failure of the stream's own threads is kept, named by the index, and is
  *          what every later call returns; -ECANCELED when the stream was given up.
  */
@@ -30,6 +31,7 @@
 enum {
 	UPLOAD_BUFFER_SIZE = 256 << 10,
 	UPLOAD_PIECE_SIZE_MAX = 4 << 20, /* larger writes are taken apart */
+	UPLOAD_RESERVE_SIZE_MAX = UPLOAD_PIECE_SIZE_MAX + 1,
 };
 
 struct upload_params {
@@ -57,6 +59,11 @@ int upload_know_index(struct upload *u, const struct didx *previous, struct err 
  * the write returns that failure. */
 int upload_write(void *upload, const void *data, size_t size, struct err *err);
 void upload_suggest_cut(void *upload, uint64_t payload_offset);
+
+/* Where the next write's bytes would be copied to: put there, they need not be.  `size` bytes at
+ * most, until the next call of any kind; a write of some other bytes makes them void.  NULL:
+ * there is no such place, for more than UPLOAD_RESERVE_SIZE_MAX or after a failure. */
+void *upload_reserve(void *upload, size_t size);
 
 /* A chunk of a previous index that is used again, unseen. */
 struct upload_chunk {

@@ -87,14 +87,24 @@ static int pad_with_zeros(struct emit *e, uint64_t left)
 	return 0;
 }
 
+/* Where to read `size` bytes of content to. */
+static uint8_t *buffer_for(struct emit *e, size_t size)
+{
+	const struct walk_params *p = e->params;
+	uint8_t *reserved = p->reserve ? p->reserve(p->reserve_arg, size) : NULL;
+
+	return reserved ? reserved : e->piece;
+}
+
 /* Exactly the `size` bytes that were announced. */
 static int copy_bytes(struct emit *e, struct content *c, uint64_t size)
 {
 	for (uint64_t left = size; left;) {
 		size_t wanted = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
 		/* One byte more than there should be shows a file that grew. */
-		ssize_t n = content_read(c, size - left, e->piece, wanted,
-					 wanted + (wanted == left), e->why);
+		size_t most = wanted + (wanted == left);
+		uint8_t *buffer = buffer_for(e, most);
+		ssize_t n = content_read(c, size - left, buffer, wanted, most, e->why);
 		size_t got = n > (ssize_t)wanted ? wanted : (size_t)n;
 		int rc;
 
@@ -102,7 +112,7 @@ static int copy_bytes(struct emit *e, struct content *c, uint64_t size)
 			return fatal(e, (int)n);
 		if (stopped(e))
 			return err_set(e->why, ECANCELED, "stopped");
-		rc = got ? encoder_file_write(e->encoder, e->piece, got, e->why) : 0;
+		rc = got ? encoder_file_write(e->encoder, buffer, got, e->why) : 0;
 		if (rc < 0)
 			return rc;
 		count(&e->stats->bytes, got);

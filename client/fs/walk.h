@@ -86,6 +86,11 @@ struct walk_params {
 	struct walk_observer observer;
 	const struct walk_reuse *reuse; /* split only; may be NULL */
 
+	/* Where the next `size` bytes of content may be read to, to be written from there: saves
+	 * the sink a copy.  NULL: nowhere.  May be NULL. */
+	void *(*reserve)(void *arg, size_t size);
+	void *reserve_arg;
+
 	/* A person should know: "PATH: why"; `lost` when the archive lacks what it should hold
 	 * (an unreadable file), not for what is left out by rule (a mount point) or chance (a
 	 * file that vanished).  PATH is raw bytes. */

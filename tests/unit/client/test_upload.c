@@ -505,6 +505,82 @@ static void injected_chunks_lie_where_they_were_put(void **state)
 	}
 }
 
+/* Send `data` in writes of many sizes, some of them by way of reserved places. */
+static void send_reserved(struct upload *u, const uint8_t *data, size_t size, unsigned seed)
+{
+	struct err err = ERR_INIT;
+	unsigned random = seed;
+
+	for (size_t at = 0, step; at < size; at += step) {
+		void *place = NULL;
+
+		random = random * 1103515245 + 12345;
+		step = (random >> 8) % (random >> 4 & 1 ? UPLOAD_PIECE_SIZE_MAX : 9000) + 1;
+		step = step < size - at ? step : size - at;
+		upload_suggest_cut(u, at);
+		if (seed && random >> 5 & 3)
+			place = upload_reserve(u, step + 1); /* what is not used is no matter */
+		if (place)
+			memcpy(place, data + at, step);
+		/* A place that is not used either. */
+		if (place && !(random >> 7 & 3))
+			place = NULL;
+		assert_int_equal(upload_write(u, place ? place : data + at, step, &err), 0);
+	}
+}
+
+/* Whatever the places, the same sizes of writes make the same chunks. */
+static void bytes_in_a_reserved_place_are_as_good_as_copied_ones(void **state)
+{
+	const size_t size = 60 << 20;
+	AUTO(free) uint8_t *data = noise(size, 6);
+
+	(void)state;
+	for (unsigned seed = 0; seed < 6; seed++) {
+		AUTO(fake) struct fake w;
+		AUTO(upload_pool) struct upload_pool *pool = new_pool(2);
+		struct upload_stats stats = { 0 };
+		struct err err = ERR_INIT;
+		struct digest csum;
+		size_t at = 0, entry = 0;
+		uint64_t total;
+
+		fake_init(&w);
+		AUTO(upload) struct upload *u = new_payload(pool, &w, &stats);
+
+		assert_null(upload_reserve(u, UPLOAD_RESERVE_SIZE_MAX + 1));
+		send_reserved(u, data, size, seed);
+		assert_int_equal(upload_end(u, &err), 0);
+		assert_int_equal(upload_finish(u, &total, &csum, &err), 0);
+		assert_int_equal(total, size);
+		check_raw(data, &at, size, &entry);
+		assert_int_equal(entry, last_closed.count);
+	}
+}
+
+static void there_is_no_place_in_a_stream_that_failed(void **state)
+{
+	AUTO(fake) struct fake w;
+	AUTO(upload_pool) struct upload_pool *pool = new_pool(1);
+	struct upload_stats stats = { 0 };
+
+	(void)state;
+	fake_init(&w);
+	AUTO(upload) struct upload *u = new_payload(pool, &w, &stats);
+
+	assert_non_null(upload_reserve(u, 1 << 20));
+	upload_abort(u);
+	/* Once what was known to be free is used up. */
+	for (int i = 0; i < 100 && upload_reserve(u, 4 << 20); i++) {
+		static const uint8_t zeros[4 << 20];
+		struct err err = ERR_INIT;
+
+		if (upload_write(u, zeros, sizeof(zeros), &err) < 0)
+			return;
+	}
+	assert_null(upload_reserve(u, 4 << 20));
+}
+
 static void many_chunks_are_injected_at_once(void **state)
 {
 	static struct upload_chunk chunks[1000];
@@ -761,7 +837,7 @@ static void refuses_a_stream_that_does_not_fit_into_memory(void **state)
  * once: the sum never passes the limit, and what is over is waited for. */
 static void never_uses_more_memory_than_it_may(void **state)
 {
-	const size_t size = 40 << 20, bytes_max = 112 << 20;
+	const size_t size = 40 << 20, bytes_max = 113 << 20;
 	AUTO(free) uint8_t *data = noise(size, 8);
 	AUTO(fake) struct fake w;
 	AUTO(upload_pool) struct upload_pool *pool = NULL;
@@ -966,6 +1042,8 @@ int main(void)
 		cmocka_unit_test(known_chunks_that_are_gone_are_stored),
 		cmocka_unit_test(a_dry_run_counts_and_stores_nothing),
 		cmocka_unit_test(injected_chunks_lie_where_they_were_put),
+		cmocka_unit_test(bytes_in_a_reserved_place_are_as_good_as_copied_ones),
+		cmocka_unit_test(there_is_no_place_in_a_stream_that_failed),
 		cmocka_unit_test(many_chunks_are_injected_at_once),
 		cmocka_unit_test(refuses_to_reuse_a_chunk_that_is_gone),
 		cmocka_unit_test(a_failed_put_ends_the_stream_with_its_message),
