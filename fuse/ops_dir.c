@@ -11,6 +11,7 @@
 
 #include "archive/base/siphash.h"
 #include "client/cmd/log.h"
+#include "fuse/descend.h"
 #include "fuse/inode.h"
 #include "fuse/reply.h"
 
@@ -112,14 +113,16 @@ static void describe_unreadable(struct request *rq, const struct tree_slot *slot
 /* Why a member is shown without its attributes. */
 static void log_unreadable(struct request *rq, const struct tree_slot *slot, int rc)
 {
+	char path[DESCEND_NAME_SIZE];
+
+	descend_name(rq->mount, rq->shown, rq->number, path);
 	if (rc < 0)
-		log_error("%s: %s of inode %" PRIu64 ": %s",
-			  rq->shown->name, rq->what, rq->number,
+		log_error("%s: %s of %s: %s", rq->shown->name, rq->what, path,
 			  err_text(&rq->err, rc));
 	else
-		log_warn("%s: the member at offset %" PRIu64 " has a name of %zu bytes, too "
+		log_warn("%s: %s: the member at offset %" PRIu64 " has a name of %zu bytes, too "
 			 "long for the kernel",
-			 rq->shown->name, slot->filename_offset,
+			 rq->shown->name, path, slot->filename_offset,
 			 rq->entry.name.size - 1);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/push.h"
 
+#include "fuse/descend.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/push_runs.h"
@@ -17,7 +18,6 @@ enum {
 	UNKNOWN_MAX = 8,
 	/* For a chunk that does not come the thread does not wait for longer. */
 	PATIENCE_SECONDS = 5,
-	DEPTH_MAX = 4096, /* of folders */
 };
 
 /* What is to be done for a run. */
@@ -115,41 +115,6 @@ static int bring(struct push *p, struct stream_view *view)
 
 /* --- where the files are --- */
 
-static int get_folder(struct worker *w, uint64_t dir_end, struct folder **out)
-{
-	struct inode i = { .slot = w->job.shown->slot,
-			   .is_folder = true,
-			   .offset = dir_end == w->tree->meta_size ? 0 : dir_end };
-	struct dir_cache *folders = w->push->mount->folders;
-	uint64_t number = inode_encode(&i);
-	int rc;
-
-	*out = dir_cache_get(folders, number);
-	if (*out)
-		return 0;
-	do
-		rc = dir_cache_read(folders, number, w->tree, &w->meta, dir_end, out, NULL);
-	while (rc == -EAGAIN && bring(w->push, &w->meta) == 0);
-	return rc;
-}
-
-/* The last member that begins before `offset`; -ENOENT. */
-static int member_before(const struct folder *f, uint64_t offset, size_t *index)
-{
-	size_t low = 0, high = (size_t)f->dir.member_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (f->slots[middle].filename_offset < offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	*index = low - 1;
-	return low > 0 ? 0 : -ENOENT;
-}
-
 static int read_member(struct worker *w, const struct folder *f, size_t i)
 {
 	int rc;
@@ -166,29 +131,20 @@ static int read_member(struct worker *w, const struct folder *f, size_t i)
 static int find_entry(struct worker *w, uint64_t entry_offset, struct folder **out,
 		      size_t *index)
 {
-	uint64_t dir_end = w->tree->meta_size;
+	struct inode i = { .slot = w->job.shown->slot, .offset = entry_offset };
+	struct descend d = { .folders = w->push->mount->folders,
+			     .tree = w->tree,
+			     .slot = w->job.shown->slot,
+			     .meta = &w->meta,
+			     .window = &w->window,
+			     .entry = &w->entry };
+	int rc;
 
-	for (int depth = 0; depth < DEPTH_MAX; depth++) {
-		struct folder *f;
-		int rc = get_folder(w, dir_end, &f);
-
-		if (rc < 0)
-			return rc;
-		rc = member_before(f, entry_offset, index);
-		if (rc == 0)
-			rc = read_member(w, f, *index);
-		if (rc == 0 && !w->entry.dir_end && w->entry.entry_offset == entry_offset) {
-			*out = f;
-			return 0;
-		}
-		folder_unref(f);
-		if (rc < 0)
-			return rc;
-		if (!w->entry.dir_end)
-			return -ENOENT;
-		dir_end = w->entry.dir_end;
-	}
-	return -ENOENT;
+	do
+		rc = descend_to(&d, inode_encode(&i), out, index, NULL);
+	while (rc == -EAGAIN && bring(w->push, &w->meta) == 0);
+	stream_view_forget(&w->meta);
+	return rc;
 }
 
 /* --- pushing --- */

@@ -2,6 +2,7 @@
 #include "fuse/reply.h"
 
 #include "client/cmd/log.h"
+#include "fuse/descend.h"
 #include "fuse/mount.h"
 
 #include <errno.h>
@@ -81,15 +82,23 @@ int reply_code(int rc)
 	}
 }
 
+static void log_failure(struct request *rq, int rc)
+{
+	char path[DESCEND_NAME_SIZE];
+	const char *name = rq->name.size ? (const char *)rq->name.data : "";
+
+	descend_name(rq->mount, rq->shown, rq->number, path);
+	log_error("%s: %s of %s%s%s: %s", rq->shown->name, rq->what,
+		  path, name[0] ? ", " : "", name,
+		  err_text(&rq->err, rc));
+}
+
 void reply_error(struct request *rq, int rc)
 {
 	int code = reply_code(rc);
 
 	if (code == EIO)
-		log_error("%s: %s of inode %" PRIu64 "%s%s: %s",
-			  rq->shown->name, rq->what, rq->number,
-			  rq->name.size ? ", " : "", rq->name.size ? (char *)rq->name.data : "",
-			  err_text(&rq->err, rc));
+		log_failure(rq, rc);
 	fuse_reply_err(request_settle(rq), code);
 }
 

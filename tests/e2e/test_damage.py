@@ -108,6 +108,7 @@ def test_damaged_payload_chunk_spoils_its_files_only(pxarfs, folder, repo, how):
         assert 1 <= len(bad) <= 4, bad
         assert {result[name] for name in bad} == {errno.EIO}
         assert digest in log and "root.ppxar" in log, log
+        assert all(f": read of /{name}: " in log for name in bad), log
         chunk.write_bytes(good)
     assert_whole(pxarfs, folder, repo)
 

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What scripts/bench measures of a mount: each figure beside a plain tool's, with its aim.
+
+A mount begins with nothing in memory; the page cache has the source and the store.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[1]
+BUILD = pathlib.Path(os.environ.get("PXARFS_BUILD", TOP / "build"))
+PXARFS = BUILD / "pxarfs"
+NULLFS = BUILD / "tests/support/nullfs"
+FIND = ["find", ".", "-printf", r"%s %T@ %p\n"]
+MIB = 1 << 20
+
+
+def timed(command, cwd=None, shell=False):
+    """Seconds of a command that must succeed."""
+    begin = time.monotonic()
+    p = subprocess.run(command, cwd=cwd, shell=shell, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.PIPE, check=False)
+    seconds = time.monotonic() - begin
+    if p.returncode != 0:
+        sys.exit(f"bench: {command}: {p.stderr.decode(errors='replace')}")
+    return seconds
+
+
+def beside(what, ours, name, theirs, at_most=None, at_least=None, rate=False):
+    """The median of each run's ratio, and how far they lie apart."""
+    ratios = sorted(t / o if rate else o / t for o, t in zip(ours, theirs))
+    aim = f"   aim <= {at_most}" if at_most else f"   aim >= {at_least}" if at_least else ""
+    print(f"{what:42} {statistics.median(ours):8.3f} s   {name:26} {statistics.median(theirs):8.3f} s"
+          f"   {'rate' if rate else 'time'} {statistics.median(ratios):6.2f}"
+          f" ({ratios[0]:.2f}-{ratios[-1]:.2f}){aim}", flush=True)
+
+
+def figure(what, values, unit, at_most=None, at_least=None):
+    aim = f"   aim <= {at_most}" if at_most else f"   aim >= {at_least}" if at_least else ""
+    values = sorted(values)
+    print(f"{what:42} {statistics.median(values):8.1f} {unit}"
+          f" ({values[0]:.1f}-{values[-1]:.1f}){aim}", flush=True)
+
+
+def is_mounted(point):
+    """Without asking the mount."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as f:
+        return any(line.split()[4] == str(point) for line in f)
+
+
+class Mount:
+    """A server in the foreground, from before it starts until it is gone."""
+
+    def __init__(self, command, point):
+        self.point = point
+        self.begin = time.monotonic()
+        self.log = open(str(point) + ".log", "w+b")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen([*command, point], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=self.log)
+        while not is_mounted(point):
+            if self.process.poll() is not None or time.monotonic() > self.begin + 120:
+                sys.exit(f"bench: {command} did not mount: {self.said()}")
+            time.sleep(0.0005)
+
+    def said(self):
+        return pathlib.Path(self.log.name).read_text(errors="replace")
+
+    def statistics(self):
+        before = self.said().count("statistics:")
+        self.process.send_signal(signal.SIGUSR1)
+        while self.said().count("statistics:") == before:
+            time.sleep(0.001)
+        line = [text for text in self.said().splitlines() if "statistics:" in text][-1]
+        return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+
+    def peak_mib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(errors="replace")
+        return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
+
+    def end(self):
+        subprocess.run(["umount", "-l", self.point], check=False, capture_output=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def mounted(command, point):
+    point.mkdir(exist_ok=True)
+    m = Mount(command, point)
+    try:
+        yield m
+    finally:
+        m.end()
+
+
+def pieces(rng, size, compressible):
+    """`size` bytes in 4 MiB pieces, every other one compressible, or none."""
+    for i in range(size // (4 * MIB)):
+        if compressible and i % 2:
+            yield (b"pxarfs bench " * 400_000)[:4 * MIB]
+        else:
+            yield rng.randbytes(4 * MIB)
+
+
+class MountBench:
+    """A mixin: needs source, runs, prepare_only, work (a folder) and kept (one that may stay)."""
+
+    # --- what is measured is prepared once ---
+
+    def prepared(self, name, make):
+        """A folder in which make(folder) was run to its end, now or in an earlier run."""
+        folder = self.kept / name
+        done = self.kept / (name + ".done")
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+        return folder
+
+    def backed_up(self, folder, tree, *args):
+        timed([PXARFS, "init", folder / "store"])
+        timed([PXARFS, "backup", "-r", folder / "store", "--backup-id", "bench",
+               f"root.pxar:{tree}", "--entries-max", "2000000", *args])
+
+    def mount(self, folder, options=None, store=None):
+        command = [PXARFS, "mount", "-f", "-r", store or folder / "store"]
+        return mounted([*command, *(["-o", options] if options else []), "host/bench",
+                        "root.pxar"], self.work / "mnt")
+
+    def warm_store(self, folder):
+        timed(f"find {folder}/store -type f -print0 | xargs -0 cat >/dev/null", shell=True)
+
+    def whole_source(self):
+        return self.prepared("source", lambda f: self.backed_up(f, self.source))
+
+    # --- 1: names and attributes ---
+
+    def walk(self):
+        """find and ls -R over the mount, beside the null server and the source."""
+        folder = self.whole_source()
+        if self.prepare_only:
+            return
+        self.warm_store(folder)
+        first, again, null, source = [], [], [], []
+        ls, null_ls = [], []
+        timed(FIND, cwd=self.source)
+        for _ in range(self.runs):
+            with mounted([NULLFS, self.source], self.work / "mnt") as m:
+                null.append(timed(FIND, cwd=m.point))
+            with self.mount(folder) as m:
+                first.append(timed(FIND, cwd=m.point))
+                again.append(timed(FIND, cwd=m.point))
+            source.append(timed(FIND, cwd=self.source))
+            with mounted([NULLFS, self.source], self.work / "mnt") as m:
+                null_ls.append(timed(["ls", "-R"], cwd=m.point))
+            with self.mount(folder) as m:
+                ls.append(timed(["ls", "-R"], cwd=m.point))
+        beside("find, first", first, "null server", null, at_most=1.3)
+        beside("find, first", first, "source", source, at_most=3.2)
+        beside("find, again", again, "source", source, at_most=1.2)
+        beside("ls -R, first", ls, "null server", null_ls, at_most=1.3)
+
+    # --- 2: a large file ---
+
+    def make_large(self, folder, compressible):
+        rng = random.Random(1)
+        (folder / "tree").mkdir()
+        with open(folder / "tree" / "big", "wb") as f:
+            for piece in pieces(rng, 1536 * MIB, compressible):
+                f.write(piece)
+        self.backed_up(folder, folder / "tree")
+
+    def read(self):
+        """A 1.5 GiB file's first read and the next, beside SHA-256 of it and the source."""
+        self.read_one("large-half", True, "half compressible", 0.6)
+        self.read_one("large-full", False, "incompressible", 0.7)
+
+    def read_one(self, name, compressible, words, aim):
+        folder = self.prepared(name, lambda f: self.make_large(f, compressible))
+        if self.prepare_only:
+            return
+        big = folder / "tree/big"
+        self.warm_store(folder)
+        timed(["cat", big])
+        first, again, sha, source = [], [], [], []
+        for _ in range(self.runs):
+            sha.append(timed(["openssl", "dgst", "-sha256", big]))
+            with self.mount(folder) as m:
+                first.append(timed(["dd", f"if={m.point}/big", "of=/dev/null", "bs=1M"]))
+                again.append(timed(["dd", f"if={m.point}/big", "of=/dev/null", "bs=1M"]))
+            source.append(timed(["dd", f"if={big}", "of=/dev/null", "bs=1M"]))
+        beside(f"1.5 GiB, {words}, first read", first, "openssl dgst -sha256", sha,
+               at_least=aim, rate=True)
+        beside("the same again", again, "source", source, at_least=0.8, rate=True)
+
+    # --- 3: small files ---
+
+    def make_small(self, folder):
+        rng = random.Random(2)
+        for d in range(300):
+            here = folder / "tree" / f"d{d:03}"
+            here.mkdir(parents=True)
+            for i in range(1000):
+                (here / f"file-{i:04}").write_bytes(rng.randbytes(rng.randrange(8193)))
+        self.backed_up(folder, folder / "tree")
+
+    def small(self):
+        """300,000 files of 0 to 8 KiB: tar, and random reads by four at once."""
+        folder = self.prepared("small", self.make_small)
+        if self.prepare_only:
+            return
+        self.warm_store(folder)
+        tar = "tar cf - -C {} . | cat >/dev/null"
+        timed(tar.format(folder / "tree"), shell=True)
+        ours, source, reads = [], [], []
+        for _ in range(self.runs):
+            source.append(timed(tar.format(folder / "tree"), shell=True))
+            with self.mount(folder) as m:
+                ours.append(timed(tar.format(m.point), shell=True))
+                reads.append(m.statistics()["read"])
+        beside("tar of 300,000 small files", ours, "source", source, at_most=2.5)
+        figure("READ requests of that", reads, "", at_most=10_000)
+
+    def randomly(self):
+        """Random 4 KiB reads over the small files by four at once, chunks in the cache."""
+        folder = self.prepared("small", self.make_small)
+        if self.prepare_only:
+            return
+        rates = []
+        for _ in range(self.runs):
+            with self.mount(folder, "cache=3G") as m:
+                timed(f"tar cf - -C {m.point} . | cat >/dev/null", shell=True)
+                pathlib.Path("/proc/sys/vm/drop_caches").write_text("1", encoding="ascii")
+                paths = [f"{m.point}/d{d:03}/file-{i:04}" for d in range(300)
+                         for i in range(1000)]
+                random.Random(3).shuffle(paths)
+                count = 40_000
+                before = m.statistics()["read"]
+                seconds = self.read_randomly([paths[k * count:(k + 1) * count]
+                                              for k in range(4)])
+                asked = m.statistics()["read"] - before
+                rates.append(4 * count / seconds)
+        figure("random 4 KiB reads, 4 readers", rates, "/s", at_least=20_000)
+        figure("READ requests of each such read", [asked / count / 4], "")
+
+    @staticmethod
+    def read_randomly(parts):
+        """Seconds until each of some processes has read its part."""
+        pids = []
+        begin = time.monotonic()
+        for part in parts:
+            pid = os.fork()
+            if pid == 0:
+                for path in part:
+                    fd = os.open(path, os.O_RDONLY)
+                    os.pread(fd, 4096, 0)
+                    os.close(fd)
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        return time.monotonic() - begin
+
+    # --- 4: mount, and folders of many ---
+
+    def make_million(self, folder):
+        for d in range(1000):
+            here = folder / "tree" / f"top-{d // 200}" / f"folder-{d % 200:03}"
+            here.mkdir(parents=True)
+            for i in range(1000):
+                os.close(os.open(here / f"entry {i:04}", os.O_CREAT | os.O_WRONLY))
+        self.backed_up(folder, folder / "tree")
+
+    def make_wide(self, folder):
+        (folder / "tree/wide").mkdir(parents=True)
+        for i in range(300_000):
+            os.close(os.open(folder / f"tree/wide/entry {i:06}", os.O_CREAT | os.O_WRONLY))
+        self.backed_up(folder, folder / "tree")
+
+    def start(self):
+        """Mount to first ls /, whatever is in the archive; ls of a very large folder."""
+        folders = {"source": self.whole_source(),
+                   "million": self.prepared("million", self.make_million),
+                   "wide": self.prepared("wide", self.make_wide)}
+        if self.prepare_only:
+            return
+        names = {"source": "mount to first ls /", "million": "the same, 1,000,000 entries",
+                 "wide": "the same, 300,000 in one folder"}
+        for name, folder in folders.items():
+            self.warm_store(folder)
+            times, chunks = [], []
+            for _ in range(self.runs * 3):
+                with self.mount(folder) as m:
+                    os.listdir(m.point)
+                    times.append((time.monotonic() - m.begin) * 1000)
+                    chunks.append(m.statistics()["meta_chunks"])
+            figure(names[name], times, "ms", at_most=30)
+            figure("chunks fetched for that", chunks, "", at_most=8)
+
+    def wide(self):
+        """ls of a folder of 300,000, beside the source's file system."""
+        folder = self.prepared("wide", self.make_wide)
+        if self.prepare_only:
+            return
+        self.warm_store(folder)
+        ours, long, source, source_long = [], [], [], []
+        for _ in range(self.runs):
+            source.append(timed(["ls", folder / "tree/wide"]))
+            with self.mount(folder) as m:
+                ours.append(timed(["ls", m.point / "wide"]))
+            source_long.append(timed(["ls", "-l", folder / "tree/wide"]))
+            with self.mount(folder) as m:
+                long.append(timed(["ls", "-l", m.point / "wide"]))
+        beside("ls of 300,000 in one folder", ours, "source", source, at_most=3)
+        beside("ls -l of 300,000 in one folder", long, "source", source_long)
+
+    # --- 5: memory ---
+
+    def memory(self):
+        """Peak memory after find and tar over everything."""
+        folders = {"source": self.whole_source(), "small": self.prepared("small", self.make_small),
+                   "million": self.prepared("million", self.make_million)}
+        if self.prepare_only:
+            return
+        for name, folder in folders.items():
+            with self.mount(folder) as m:
+                timed(FIND, cwd=m.point)
+                timed(f"tar cf - -C {m.point} . | cat >/dev/null", shell=True)
+                figure(f"memory after find and tar, {name}", [m.peak_mib()], "MiB",
+                       at_most=256 + 25)
