@@ -47,8 +47,11 @@ LIBCLIENT := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard client/*/*.c)))
 FUSE      := $(patsubst %.c,$(BUILD)/%.o,$(sort $(filter-out fuse/main.c,$(wildcard fuse/*.c))))
 MAIN      := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuse/main.c))
 
+# What mount(8) runs for "-t pxarfs" and "-t fuse.pxarfs".
+HELPERS := mount.pxarfs mount.fuse.pxarfs
+
 all: $(BUILD)/libpxar.a $(BUILD)/libclient.a \
-	$(if $(MAIN),$(BUILD)/pxarfs $(BUILD)/mount.pxarfs)
+	$(if $(MAIN),$(BUILD)/pxarfs $(addprefix $(BUILD)/,$(HELPERS)))
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -67,7 +70,7 @@ $(BUILD)/%.a:
 $(BUILD)/pxarfs: $(MAIN) $(BUILD)/libfuse.a $(BUILD)/libclient.a $(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/mount.pxarfs: $(BUILD)/pxarfs
+$(addprefix $(BUILD)/,$(HELPERS)): $(BUILD)/pxarfs
 	ln -sf pxarfs $@
 
 # --- tests ---
@@ -155,13 +158,13 @@ MAN8 := $(wildcard fuse/*.8)
 install: all
 	install -D -m 0755 $(BUILD)/pxarfs $(DESTDIR)$(PREFIX)/bin/pxarfs
 	install -d $(DESTDIR)$(SBINDIR)
-	ln -sf $(PREFIX)/bin/pxarfs $(DESTDIR)$(SBINDIR)/mount.pxarfs
+	for h in $(HELPERS); do ln -sf $(PREFIX)/bin/pxarfs $(DESTDIR)$(SBINDIR)/$$h; done
 	for f in $(MAN1); do install -D -m 0644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/$${f##*/}; done
 	for f in $(MAN5); do install -D -m 0644 $$f $(DESTDIR)$(PREFIX)/share/man/man5/$${f##*/}; done
 	for f in $(MAN8); do install -D -m 0644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/$${f##*/}; done
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/pxarfs $(DESTDIR)$(SBINDIR)/mount.pxarfs
+	rm -f $(DESTDIR)$(PREFIX)/bin/pxarfs $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS))
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(notdir $(MAN1)))
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/share/man/man5/%,$(notdir $(MAN5)))
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/share/man/man8/%,$(notdir $(MAN8)))

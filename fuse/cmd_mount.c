@@ -5,6 +5,7 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "fuse/mount_source.h"
+#include "fuse/notify.h"
 #include "fuse/serve.h"
 
 #include <fcntl.h>
@@ -19,11 +20,14 @@ enum { READY_FD_NONE = -1 };
 
 /* --- the process that stays --- */
 
-/* Standard input, output and error must not keep a terminal, or a pipe's reader waiting. */
+/* Standard input, output and error must not keep a terminal, or a pipe's reader waiting.  Not
+ * before the mount: who answers for an automount point lets his own process group, and nobody
+ * else, come near it while it is being mounted on. */
 static int let_go(struct err *err)
 {
 	AUTO(fd) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	setsid();
 	if (null < 0 || chdir("/") < 0)
 		return err_sys(err, errno, "/dev/null");
 	fflush(NULL);
@@ -33,23 +37,48 @@ static int let_go(struct err *err)
 	return 0;
 }
 
+/* To who waits for a mount in the background: how it ended, 0 or a negative errno. */
+static void report(int *ready_fd, int rc)
+{
+	if (*ready_fd == READY_FD_NONE)
+		return;
+	if (write(*ready_fd, &rc, sizeof(rc)) < 0)
+		log_warn("nobody waits for the mount");
+	close(*ready_fd);
+	*ready_fd = READY_FD_NONE;
+}
+
+static void tell_service_manager(const char *text)
+{
+	int rc = notify_send(text);
+
+	if (rc < 0)
+		log_warn("$NOTIFY_SOCKET: %s", strerror(-rc));
+}
+
 /* Ready: from here on nobody listens; say so to who waits. */
 static void on_ready(void *arg)
 {
 	int *ready_fd = arg;
 	struct err err = ERR_INIT;
-	int rc;
+	char text[64];
+	int rc = 0;
 
-	if (*ready_fd == READY_FD_NONE)
-		return;
-	log_to_syslog();
-	rc = let_go(&err);
+	if (*ready_fd != READY_FD_NONE) {
+		log_to_syslog();
+		rc = let_go(&err);
+	}
 	if (rc < 0)
 		log_warn("%s", err_text(&err, rc));
-	if (write(*ready_fd, "", 1) < 0)
-		log_warn("nobody waits for the mount");
-	close(*ready_fd);
-	*ready_fd = READY_FD_NONE;
+	snprintf(text, sizeof(text), "READY=1\nMAINPID=%d\n", (int)getpid());
+	tell_service_manager(text);
+	report(ready_fd, 0);
+}
+
+static void on_stopping(void *arg)
+{
+	(void)arg;
+	tell_service_manager("STOPPING=1\n");
 }
 
 static int serve_here(struct serve_params *params, int ready_fd)
@@ -58,37 +87,52 @@ static int serve_here(struct serve_params *params, int ready_fd)
 	int rc;
 
 	params->ready = on_ready;
+	params->stopping = on_stopping;
 	params->arg = &ready_fd;
 	rc = serve(params, &err);
 	if (rc < 0)
 		log_error("%s", err_text(&err, rc));
-	return rc < 0 ? EXIT_FAILED : EXIT_DONE;
+	report(&ready_fd, rc);
+	return rc;
 }
 
 /* The child of the child serves; its parent goes away, so that it is nobody's. */
 static int fork_server(struct serve_params *params, int ready_fd)
 {
-	pid_t pid;
+	pid_t pid = fork();
 
-	setsid();
-	pid = fork();
+	if (pid < 0) {
+		log_error("fork: %s", strerror(errno));
+		report(&ready_fd, -errno);
+	}
 	if (pid != 0)
 		_exit(pid < 0 ? EXIT_FAILED : EXIT_DONE);
 	return serve_here(params, ready_fd);
+}
+
+/* What the process that serves reports; it ended without a word: -EIO. */
+static int await_report(int fd)
+{
+	ssize_t n;
+	int rc;
+
+	do
+		n = read(fd, &rc, sizeof(rc));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(rc) ? rc : -EIO;
 }
 
 /* Serve in the background; returns, in the process that was called, when it is ready, and in
  * the one that serves at its end. */
 static int serve_behind(struct serve_params *params)
 {
-	int fds[2];
-	ssize_t n;
-	char byte;
+	int fds[2], rc = 0;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0) {
+		rc = -errno;
 		log_error("pipe: %s", strerror(errno));
-		return EXIT_FAILED;
+		return rc;
 	}
 	fflush(NULL);
 	pid = fork();
@@ -96,17 +140,17 @@ static int serve_behind(struct serve_params *params)
 		close(fds[0]);
 		return fork_server(params, fds[1]);
 	}
-	close(fds[1]);
-	if (pid < 0)
+	if (pid < 0) {
+		rc = -errno;
 		log_error("fork: %s", strerror(errno));
-	else
+	}
+	close(fds[1]);
+	if (pid > 0) {
 		waitpid(pid, NULL, 0);
-	do
-		n = read(fds[0], &byte, 1);
-	while (n < 0 && errno == EINTR);
+		rc = await_report(fds[0]);
+	}
 	close(fds[0]);
-	/* Nothing: it ended, and said why. */
-	return n == 1 ? EXIT_DONE : EXIT_FAILED;
+	return rc;
 }
 
 /* --- arguments --- */
@@ -117,7 +161,10 @@ struct arguments {
 	struct mount_source source;
 	char mount_point[PATH_MAX];
 	char file[2 * PATH_MAX];
-	bool foreground, fake;
+	bool foreground;
+
+	/* Of mount(8)'s helper: */
+	bool fake, sloppy, verbose;
 };
 
 static int find_mount_point(struct arguments *a, const char *text, struct err *err)
@@ -163,16 +210,18 @@ static int find_source(struct arguments *a, const char *text, struct err *err)
 	return 0;
 }
 
+/* 0, or a negative errno that has been told about. */
 static int run_mount(struct arguments *a)
 {
 	if (a->fake)
-		return EXIT_DONE;
+		return 0;
 	return a->foreground ? serve_here(&a->params, READY_FD_NONE) : serve_behind(&a->params);
 }
 
 static int parse_options(struct arguments *a, const struct opt_list *list, struct err *err)
 {
 	mount_opts_init(&a->params.opts, geteuid() == 0);
+	a->params.opts.sloppy = a->sloppy;
 	for (size_t i = 0; i < list->count; i++) {
 		int rc = mount_opts_parse(&a->params.opts, list->items[i], err);
 
@@ -251,7 +300,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 		log_error("%s", err_text(&err, rc));
 		return EXIT_FAILED;
 	}
-	return run_mount(&a);
+	return run_mount(&a) < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
 const struct cmd cmd_mount = {
@@ -268,16 +317,48 @@ const struct cmd cmd_mount = {
 
 /* --- mount(8) --- */
 
+/* What mount(8) gives on as its own exit status. */
+enum helper_status {
+	HELPER_DONE = 0,
+	HELPER_USAGE = 1, /* incorrect invocation */
+	HELPER_SYSTEM = 2, /* out of memory, processes, descriptors */
+	HELPER_FAILED = 32,
+};
+
+static int helper_status(int rc)
+{
+	switch (rc) {
+	case 0:
+		return HELPER_DONE;
+	case -EINVAL:
+		return HELPER_USAGE;
+	case -ENOMEM:
+	case -EAGAIN:
+	case -EMFILE:
+	case -ENFILE:
+		return HELPER_SYSTEM;
+	default:
+		return HELPER_FAILED;
+	}
+}
+
+bool cmd_mount_is_helper(const char *program)
+{
+	const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
+
+	return strcmp(name, "mount.pxarfs") == 0 || strcmp(name, "mount.fuse.pxarfs") == 0;
+}
+
 static int helper_usage(const char *message, const char *word)
 {
 	fprintf(stderr, "mount.pxarfs: %s%s\n"
 			"usage: mount.pxarfs SOURCE MOUNTPOINT [-sfnv] [-o OPTION[,...]]\n",
 		message, word);
-	return EXIT_FAILED; /* mount(8): incorrect invocation */
+	return HELPER_USAGE;
 }
 
-/* mount(8) puts the options behind the arguments or before them; -s, -n, -v, -N and -t do not
- * concern us. */
+/* mount(8) puts the options behind the arguments or before them; -n, -N and -t do not concern
+ * us. */
 static int parse_helper(struct arguments *a, int argc, char **argv, struct opt_list *options)
 {
 	int letter;
@@ -287,9 +368,10 @@ static int parse_helper(struct arguments *a, int argc, char **argv, struct opt_l
 		if (letter == '?')
 			return helper_usage("bad option ", argv[optind - 1]);
 		a->fake |= letter == 'f';
-		if (letter == 'o') {
+		a->sloppy |= letter == 's';
+		a->verbose |= letter == 'v';
+		if (letter == 'o')
 			options->items[options->count++] = optarg;
-		}
 	}
 	return argc - optind == 2 ? 0 : helper_usage("expected a source and a mount point", "");
 }
@@ -304,7 +386,7 @@ int cmd_mount_helper(int argc, char **argv)
 
 	options.items = calloc((size_t)argc + 1, sizeof(*options.items));
 	if (!options.items)
-		return EXIT_FAILED;
+		return HELPER_SYSTEM;
 	rc = parse_helper(&a, argc, argv, &options);
 	if (rc != 0)
 		return rc;
@@ -319,7 +401,11 @@ int cmd_mount_helper(int argc, char **argv)
 		rc = load_key(&a.params, &keys, &err);
 	if (rc < 0) {
 		fprintf(stderr, "mount.pxarfs: %s\n", err_text(&err, rc));
-		return EXIT_FAILED;
+		return helper_status(rc);
 	}
-	return run_mount(&a);
+	rc = run_mount(&a);
+	/* In the process that served nobody reads it any more. */
+	if (rc == 0 && a.verbose)
+		printf("mount.pxarfs: %s mounted on %s.\n", argv[optind], a.mount_point);
+	return helper_status(rc);
 }

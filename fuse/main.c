@@ -6,8 +6,6 @@
 #include "client/cmd/cmd.h"
 #include "fuse/cmd_mount.h"
 
-#include <string.h>
-
 static const struct cmd *const commands[] = {
 	&cmd_init,
 	&cmd_backup,
@@ -28,9 +26,7 @@ static const struct cmd *const commands[] = {
 
 int main(int argc, char **argv)
 {
-	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-
-	if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "mount.pxarfs") == 0)
+	if (argc > 0 && cmd_mount_is_helper(argv[0]))
 		return cmd_mount_helper(argc, argv);
 	return cmd_main(commands, argc, argv);
 }

@@ -13,6 +13,7 @@
 
 enum word_kind {
 	WORD_IGNORED, /* no effect on a file system that is never written */
+	WORD_REMOUNT, /* refused, with a reason */
 	WORD_IGNORED_VALUE, /* the same, "name=anything" */
 	WORD_FLAG, /* sets the bool at `field` to `value` */
 	WORD_SIZE, /* bytes, with K, M, G or T; at least 1M */
@@ -81,6 +82,12 @@ static const struct word words[] = {
 	{ .name = "nostrictatime" },
 	{ .name = "lazytime" },
 	{ .name = "nolazytime" },
+	{ .name = "mand" },
+	{ .name = "nomand" },
+	{ .name = "iversion" },
+	{ .name = "noiversion" },
+	{ .name = "silent" },
+	{ .name = "loud" },
 
 	/* for mount(8), systemd and their like */
 	{ .name = "defaults" },
@@ -95,6 +102,11 @@ static const struct word words[] = {
 	{ .name = "group" },
 	{ .name = "user", .kind = WORD_IGNORED_VALUE },
 	{ .name = "comment", .kind = WORD_IGNORED_VALUE },
+	{ .name = "helper", .kind = WORD_IGNORED_VALUE },
+	{ .name = "uhelper", .kind = WORD_IGNORED_VALUE },
+
+	/* what only the kernel could do, and does not for FUSE */
+	{ .name = "remount", .kind = WORD_REMOUNT },
 };
 
 void mount_opts_init(struct mount_opts *o, bool is_root)
@@ -281,6 +293,8 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 	void *field = (char *)o + w->field;
 
 	switch (w->kind) {
+	case WORD_REMOUNT:
+		return err_set(err, EINVAL, "unmount it and mount it again");
 	case WORD_FLAG:
 		*(bool *)field = w->value;
 		return 0;
@@ -311,7 +325,7 @@ static int take_word(struct mount_opts *o, const struct word *w, const char *val
 
 static bool has_value(const struct word *w)
 {
-	return w->kind != WORD_IGNORED && w->kind != WORD_FLAG;
+	return w->kind != WORD_IGNORED && w->kind != WORD_FLAG && w->kind != WORD_REMOUNT;
 }
 
 static const struct word *find_word(const char *name, size_t length, bool value)
@@ -335,6 +349,8 @@ static int parse_word(struct mount_opts *o, const char *text, size_t length, str
 	if (!w && find_word(text, name_length, !equals))
 		return err_set(err, EINVAL, "mount option '%.*s' %s", (int)name_length, text,
 			       equals ? "takes no value" : "needs a value");
+	if (!w && o->sloppy)
+		return 0;
 	if (!w)
 		return err_set(err, EINVAL, "unknown mount option '%.*s'", (int)length, text);
 	rc = take_word(o, w, equals ? equals + 1 : "",

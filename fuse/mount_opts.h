@@ -42,6 +42,7 @@ enum {
 struct mount_opts {
 	bool dev, suid, noexec;
 	bool allow_other; /* set by default when root mounts */
+	bool sloppy; /* unknown words are passed over; set before mount_opts_parse() */
 	size_t cache_bytes;
 	size_t readahead_bytes; /* 0: off */
 	unsigned timeout_ms; /* of a request that waits for the repository */
@@ -58,7 +59,7 @@ struct mount_opts {
 void mount_opts_init(struct mount_opts *o, bool is_root);
 
 /* Take the comma-separated words of one "-o" argument on top of what is there; a later word
- * wins.  -EINVAL: an unknown word or a bad value, named in the message. */
+ * wins.  -EINVAL: an unknown word (unless o->sloppy) or a bad value, named in the message. */
 int mount_opts_parse(struct mount_opts *o, const char *text, struct err *err);
 
 /* What only all words together can tell; fills in what depends on others.  -EINVAL. */

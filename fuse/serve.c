@@ -382,6 +382,7 @@ int serve(const struct serve_params *params, struct err *err)
 	if (rc == 0) {
 		params->ready(params->arg);
 		await_end(s, &signals);
+		params->stopping(params->arg);
 	}
 	tear_down(s);
 	return rc;

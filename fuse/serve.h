@@ -19,6 +19,7 @@ struct serve_params {
 	/* Called once the mount can be used, before any request waits for it.  May close
 	 * standard error. */
 	void (*ready)(void *arg);
+	void (*stopping)(void *arg); /* called when the end begins, if it ever was ready */
 	void *arg;
 };
 

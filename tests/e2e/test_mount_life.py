@@ -8,7 +8,6 @@ whose process is stopped and let go on.
 import errno
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -236,34 +235,6 @@ def test_manual_page_has_every_mount_option():
     page = (TOP / "fuse/mount.pxarfs.8").read_text().split(".Sh MOUNT OPTIONS", 1)[1]
     documented = set(re.findall(r"\w+", " ".join(re.findall(r"^\.It (Cm .*)$", page, re.M))))
     assert len(words) > 30 and words - documented == set()
-
-
-@pytest.mark.skipif(os.stat("/dev/fuse").st_mode & 0o6 != 0o6, reason="/dev/fuse is for root only")
-def test_ordinary_user_mounts_and_unmounts(pxarfs, folder):
-    os.chmod(folder, 0o755)
-    for name in ("split.mpxar", "split.ppxar"):
-        (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
-    point = folder / "mnt"
-    point.mkdir()
-    os.chown(point, 1000, 1000)
-    program = folder / "pxarfs"  # the build may lie where only root may look
-    shutil.copy(pxarfs.program, program)
-
-    def as_user(*command):
-        return subprocess.run(command, user=1000, group=1000, extra_groups=[], text=True,
-                              capture_output=True, check=False, cwd="/")
-
-    done = as_user(program, "mount", folder / "split.mpxar", point)
-    assert done.returncode == 0, done.stderr
-    assert "links" in as_user("ls", point).stdout
-    with pytest.raises(PermissionError):
-        os.listdir(point)  # not even root, unless it was asked for
-    assert as_user("fusermount3", "-u", point).returncode == 0
-    wait_for(lambda: not daemon_of(point), SOON)
-    done = as_user(program, "mount", "-o", "allow_other", folder / "split.mpxar", point)
-    assert done.returncode == 1 and "user_allow_other" in done.stderr
-    done = as_user(program, "mount", "-f", "-o", "suid", folder / "none.mpxar", point)
-    assert done.returncode == 1
 
 
 def test_mount_8_finds_its_helper(pxarfs, store, folder):

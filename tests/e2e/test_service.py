@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mount as a service: systemd hears of it, its log goes to the journal."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from conftest import GOLDEN, SOON, mounts_below
+from namespace import Namespace
+
+SPLIT = GOLDEN / "files" / "split.mpxar"
+
+
+def listen(name):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(name)
+    s.settimeout(SOON)
+    return s
+
+
+def lines(s):
+    return s.recv(4096).decode().splitlines()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_service_manager_hears_of_readiness_and_end(pxarfs, folder, abstract):
+    name = f"@pxarfs-test-{os.getpid()}" if abstract else str(folder / "notify")
+    s = listen("\0" + name[1:] if abstract else name)
+    pxarfs.env["NOTIFY_SOCKET"] = name
+    point = folder / "mnt"
+    point.mkdir()
+    p = pxarfs.start("mount", "-f", SPLIT, point)
+    assert lines(s) == ["READY=1", f"MAINPID={p.pid}"]
+    assert mounts_below(point) and "links" in os.listdir(point)
+    p.send_signal(signal.SIGTERM)
+    assert lines(s) == ["STOPPING=1"]
+    assert p.wait(SOON) == 0
+
+
+def test_service_manager_hears_who_serves_in_the_background(pxarfs, folder):
+    s = listen(str(folder / "notify"))
+    pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+    point = folder / "mnt"
+    point.mkdir()
+    pxarfs("mount", SPLIT, point)
+    ready, pid = lines(s)
+    assert ready == "READY=1"
+    os.kill(int(pid.removeprefix("MAINPID=")), signal.SIGTERM)
+    assert lines(s) == ["STOPPING=1"]
+
+
+def test_nobody_hears_of_a_mount_that_failed(pxarfs, folder):
+    s = listen(str(folder / "notify"))
+    pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+    (folder / "mnt").mkdir()
+    pxarfs("mount", "-f", folder / "none.mpxar", folder / "mnt", status=1)
+    s.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        s.recv(4096)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "@", "/no/such/socket", "/" + "x" * 200])
+def test_a_bad_socket_is_told_and_is_no_reason_not_to_mount(pxarfs, name):
+    pxarfs.env["NOTIFY_SOCKET"] = name
+    with pxarfs.mount(SPLIT) as mount:
+        assert "links" in os.listdir(mount.path)
+    assert mount.log().count("NOTIFY_SOCKET") == 2
+
+
+def test_background_mount_logs_to_syslog(pxarfs, folder):
+    space = Namespace(pxarfs)
+    try:
+        space.log.settimeout(SOON)
+        point = folder / "mnt"
+        point.mkdir()
+        for name in ("split.mpxar", "split.ppxar"):
+            (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
+        pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+        s = listen(pxarfs.env["NOTIFY_SOCKET"])
+        assert space.run(folder / "pxarfs", "mount", folder / "split.mpxar", point).returncode == 0
+        pid = int(lines(s)[1].removeprefix("MAINPID="))
+        os.kill(pid, signal.SIGUSR1)
+        text = space.log.recv(65536).decode()
+        # <daemon.info>TIME pxarfs[PID]: ...
+        assert text.startswith("<30>") and f" pxarfs[{pid}]: statistics: lookup=" in text
+        os.kill(pid, signal.SIGTERM)
+        assert lines(s) == ["STOPPING=1"]
+    finally:
+        space.close()
+
+
+def test_log_on_a_journal_stream_has_priorities(pxarfs):
+    pxarfs.env["JOURNAL_STREAM"] = "1:1"
+    mount = pxarfs.mount(SPLIT)
+    mount.process.send_signal(signal.SIGUSR1)
+    mount.unmount()
+    assert mount.log().startswith("<6>pxarfs: statistics: ")
