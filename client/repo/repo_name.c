@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo_name.h"
 
+#include "client/repo/pbs_name.h"
 #include "client/repo/repo_dir.h"
+#include "client/repo/repo_pbs.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +35,11 @@ int repo_open(const char *spelling, struct repo **out, struct err *err)
 		return repo_dir_open(spelling, out, err);
 	if (strncmp(spelling, prefix, strlen(prefix)) == 0 && spelling[strlen(prefix)])
 		return repo_dir_open(spelling + strlen(prefix), out, err);
+	/* A slash belongs to a path or a URL. */
+	if (!strchr(spelling, '/') && strncmp(spelling, prefix, strlen(prefix)) != 0)
+		return repo_pbs_open(spelling, out, err);
 	return err_set(err, EINVAL,
-		       "'%s' is no repository: expected a datastore directory, /PATH or dir:PATH",
+		       "'%s' is no repository: expected a datastore directory, /PATH or dir:PATH, or a "
+		       "server's datastore, [[USER@REALM[!TOKEN]@]HOST:][PORT:]DATASTORE",
 		       spelling);
 }

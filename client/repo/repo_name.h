@@ -2,7 +2,8 @@
 /*
  * repo_name - which backend a repository's spelling means.
  *
- *	/srv/store, dir:/srv/store    a datastore directory (repo_dir)
+ *	/srv/store, dir:/srv/store                            a datastore directory (repo_dir)
+ *	[[USER@REALM[!TOKEN]@]HOST:][PORT:]DATASTORE          a backup server's (repo_pbs)
  */
 #ifndef PXARFS_REPO_NAME_H
 #define PXARFS_REPO_NAME_H

@@ -239,6 +239,8 @@ static const struct repo_ops OPS = {
 	.list_ns = list_ns,
 	.list_groups = list_groups,
 	.list_snapshots = repo_pbs_list_snapshots,
+	.read = repo_pbs_read,
+	.write = repo_pbs_write,
 	.default_names = default_names,
 	.free = pbs_free,
 };

@@ -22,4 +22,15 @@ json_t *repo_pbs_snapshot_params(const struct snapshot_name *name);
 int repo_pbs_list_snapshots(struct repo *r, const struct snapshot_group *group,
 			    repo_snapshot_visit *visit, void *arg, struct err *err);
 
+/* The bytes as a file of their own; a large one leaves the heap. */
+void repo_pbs_file(struct wbuf *bytes, struct repo_file *out);
+
+/* struct repo_ops: read. */
+int repo_pbs_read(struct repo *r, const struct snapshot_name *name, struct repo_reader **out,
+		  struct err *err);
+
+/* struct repo_ops: write. */
+int repo_pbs_write(struct repo *r, const struct repo_writer_params *params,
+		   struct repo_writer **out, struct err *err);
+
 #endif
