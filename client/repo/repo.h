@@ -89,8 +89,8 @@ struct repo_reader {
 int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_file *out,
 			 struct err *err);
 
-/* Append the stored form of a chunk to `out` (whose size_max bounds it).  Not verified: that
- * is the fetcher's business. */
+/* Append the stored form of a chunk to `out` (whose size_max bounds it), a chunk of an index that was
+ * got in this session: a server gives no others.  Not verified: that is the fetcher's business. */
 int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest,
 			  struct wbuf *out, struct err *err);
 
@@ -132,7 +132,7 @@ struct repo_writer {
 
 struct repo_writer_params {
 	struct snapshot_name name; /* the snapshot to make */
-	const char *owner; /* for a new group: "root@pam" */
+	const char *owner; /* for a new group: "root@pam"; a server takes the login's instead */
 };
 
 /* The newest finished snapshot of the group, locked against removal; NULL: none usable. */

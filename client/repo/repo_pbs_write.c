@@ -544,11 +544,19 @@ static void await_gone(struct pbs_writer *w)
 	}
 }
 
+/* It was the server that has ended the connection, not we. */
+static bool is_lost(struct pbs_writer *w)
+{
+	int rc = w->upload.rc;
+
+	return h2_conn_is_lost(w->conn) && (rc == 0 || rc == -ECONNRESET || rc == -ETIMEDOUT);
+}
+
 static void writer_free(struct repo_writer *base)
 {
 	struct pbs_writer *w = self(base);
 	struct repo_pbs_target *t, *next;
-	bool was_open = w->conn != NULL;
+	bool is_there = w->conn && !is_lost(w);
 
 	if (w->conn)
 		h2_conn_abort(w->conn, -ECANCELED);
@@ -559,7 +567,7 @@ static void writer_free(struct repo_writer *base)
 	}
 	h2_conn_unref(w->conn);
 	repo_pbs_upload_release(&w->upload);
-	if (was_open && !w->is_finished)
+	if (is_there && !w->is_finished)
 		await_gone(w);
 	while (w->files) {
 		struct file_name *f = w->files;

@@ -529,6 +529,8 @@ static void lets_the_owner_and_its_tokens_user_back_up(void **state)
 	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
 
 	(void)state;
+	if (backend->owner_is_login)
+		skip();
 	assert_int_equal(begin_as(repo, &name, "u@pam!tok", &w, NULL), 0);
 	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
 	assert_int_equal(repo_conformance_finish(w, m, NULL), 0);
@@ -581,6 +583,21 @@ static void refuses_a_name_twice_and_an_empty_index(void **state)
 	assert_int_equal(repo_index_close(w, ix, &size, &d, NULL), -EINVAL);
 }
 
+/* A backend may give chunks only of indexes that were got before. */
+static struct repo_reader *read_with_indexes(const struct snapshot_name *name)
+{
+	static const char *const indexes[] = { "root.ppxar.didx", "root.mpxar.didx" };
+	struct repo_reader *r = NULL;
+
+	assert_int_equal(repo_read(repo, name, &r, NULL), 0);
+	for (size_t i = 0; i < sizeof(indexes) / sizeof(indexes[0]); i++) {
+		AUTO(repo_file) struct repo_file file = { 0 };
+
+		assert_int_equal(repo_reader_get_file(r, indexes[i], &file, NULL), 0);
+	}
+	return r;
+}
+
 static void bounds_a_chunk_by_the_readers_buffer(void **state)
 {
 	AUTO(repo_reader) struct repo_reader *r = NULL;
@@ -591,7 +608,7 @@ static void bounds_a_chunk_by_the_readers_buffer(void **state)
 	(void)state;
 	make_backup("host/a", "", T1, 1);
 	repo_conformance_chunk(1, &expected, &d);
-	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	r = read_with_indexes(&name);
 	AUTO(wbuf) struct wbuf exact = WBUF_INIT(expected.size + 3);
 	AUTO(wbuf) struct wbuf small = WBUF_INIT(expected.size - 1);
 	assert_int_equal(wbuf_put(&exact, "abc", 3), 0);
@@ -642,7 +659,7 @@ static void gives_nothing_after_abort(void **state)
 
 /* --- threads --- */
 
-enum { THREAD_COUNT = 4, THREAD_CHUNK_COUNT = 40 };
+enum { THREAD_COUNT = 4, THREAD_CHUNK_COUNT = 40, READ_SEED = 1000 };
 
 struct job {
 	struct repo_writer *writer;
@@ -650,7 +667,7 @@ struct job {
 	int rc;
 };
 
-/* All threads put and read the same chunks at the same time. */
+/* All threads put the same chunks, and read the same others, at the same time. */
 static void *work(void *arg)
 {
 	struct job *job = arg;
@@ -665,9 +682,12 @@ static void *work(void *arg)
 						REPO_CONFORMANCE_CHUNK_SIZE, NULL, NULL);
 		if (job->rc == 0)
 			job->rc = repo_writer_reuse_chunk(job->writer, &d, NULL);
+		wbuf_clear(&stored);
+		repo_conformance_chunk(READ_SEED + i % CHUNKS, &stored, &d);
 		if (job->rc == 0)
 			job->rc = repo_reader_get_chunk(job->reader, &d, &found, NULL);
-		if (job->rc == 0 && found.size != stored.size)
+		if (job->rc == 0 && (found.size != stored.size ||
+				     memcmp(found.data, stored.data, found.size) != 0))
 			job->rc = -EBADMSG;
 	}
 	return NULL;
@@ -682,8 +702,8 @@ static void serves_threads_at_once(void **state)
 	pthread_t threads[THREAD_COUNT];
 
 	(void)state;
-	make_backup("host/a", "", T1, 1000);
-	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
+	make_backup("host/a", "", T1, READ_SEED);
+	r = read_with_indexes(&name);
 	w = begin_at(T1 + 1);
 	for (int i = 0; i < THREAD_COUNT; i++) {
 		jobs[i] = (struct job){ .writer = w, .reader = r };

@@ -11,6 +11,7 @@ struct repo_conformance {
 	const char *name; /* "repo_dir" */
 	struct repo *(*make)(void); /* an empty repository that can be written */
 	void (*unmake)(struct repo *r); /* frees it, too */
+	bool owner_is_login; /* who owns a new group is not the caller's to say */
 };
 
 /* Runs the suite as a group of cmocka tests; returns the number of failures. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every backend passes the one suite. */
 #include "client/repo/repo_dir.h"
+#include "client/repo/repo_pbs.h"
+#include "tests/support/lib/pbs_test_server.h"
 #include "tests/support/lib/repo_conformance.h"
 #include "tests/support/lib/repo_memory.h"
 #include "tests/support/lib/store.h"
@@ -23,11 +25,21 @@ static void unmake_dir(struct repo *r)
 	store_remove(&folder);
 }
 
+static struct repo *make_pbs(void)
+{
+	const char *spelling = pbs_test_server_store();
+	struct repo *r = NULL;
+
+	return spelling && repo_pbs_open(spelling, &r, NULL) == 0 ? r : NULL;
+}
+
 int main(void)
 {
-	static const struct repo_conformance dir = { "repo_dir", make_dir, unmake_dir };
+	static const struct repo_conformance dir = { "repo_dir", make_dir, unmake_dir, false };
+	static const struct repo_conformance memory = { "repo_memory", repo_memory_new, repo_free,
+							false };
+	static const struct repo_conformance pbs = { "repo_pbs", make_pbs, repo_free, true };
 
-	static const struct repo_conformance memory = { "repo_memory", repo_memory_new, repo_free };
-
-	return repo_conformance_run(&dir) + repo_conformance_run(&memory);
+	return repo_conformance_run(&dir) + repo_conformance_run(&memory) +
+	       repo_conformance_run(&pbs);
 }

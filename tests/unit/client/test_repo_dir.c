@@ -521,7 +521,7 @@ static void opens_by_spelling(void **state)
 	setenv("PBS_REPOSITORY", golden.path, 1);
 	assert_int_equal(repo_open(NULL, &r, NULL), 0);
 	repo_free(r);
-	setenv("PXARFS_REPOSITORY", "nonsense", 1);
+	setenv("PXARFS_REPOSITORY", "nonsense/here", 1);
 	assert_int_equal(repo_open(NULL, &r, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "nonsense"));
 	unsetenv("PXARFS_REPOSITORY");

@@ -78,7 +78,7 @@ static void a_wait_ends_when_it_is_told_to(void **state)
 
 int main(void)
 {
-	const struct repo_conformance limited = { "repo_rate", make, repo_free };
+	const struct repo_conformance limited = { "repo_rate", make, repo_free, false };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(holds_back_what_is_put),
 		cmocka_unit_test(a_wait_ends_when_it_is_told_to),

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server as the repository: what breaks on the way, and what a server does that it should not."""
+
+import itertools
+import os
+import subprocess
+
+import pytest
+
+from pbs import faults
+from pbs_server import Limits
+
+
+@pytest.fixture
+def remote(pxarfs, server):
+    """The program, with the server as its repository."""
+    pxarfs.env.update(server.env, PXARFS_REPOSITORY=server.repository)
+    return pxarfs
+
+
+@pytest.fixture
+def tree(folder):
+    source = folder / "source"
+    for d in range(4):
+        (source / f"d{d}").mkdir(parents=True)
+        for f in range(5):
+            (source / f"d{d}" / f"f{f}").write_bytes(os.urandom(600_000) + b"tail")
+    return source
+
+
+TIMES = itertools.count(1800000000)  # each backup is later than the one before
+
+
+def back_up(remote, tree, status=0, *more):
+    return remote("backup", f"root.pxar:{tree}", "--backup-id", "a", "--backup-time", next(TIMES),
+                  *more, status=status)
+
+
+def same(a, b):
+    return subprocess.run(["diff", "-r", a, b], check=False, capture_output=True).returncode == 0
+
+
+def snapshots(remote):
+    return remote("snapshots").stdout.splitlines()
+
+
+def test_backs_up_lists_and_mounts(remote, tree):
+    back_up(remote, tree)
+    assert len(snapshots(remote)) == 1
+    assert "root.mpxar.didx" in remote("files", "host/a").stdout
+    assert remote("ls", "host/a", "root.pxar").stdout.split() == ["d0", "d1", "d2", "d3"]
+    with remote.mount("host/a", "root.pxar") as m:
+        assert same(tree, m.path)
+
+
+def test_a_mount_fetches_the_metadata_index_alone(remote, server, tree):
+    back_up(remote, tree)
+    server.record.forget()
+    with remote.mount("host/a", "root.pxar") as m:
+        files = [r.query for r in server.record.matching("GET /download")]
+        assert files == ["file-name=index.json.blob", "file-name=root.mpxar.didx"]
+        assert server.count("GET /chunk") == 0
+        os.listdir(m.path)
+
+
+def test_an_unchanged_tree_sends_no_chunk_of_content(remote, server, tree):
+    back_up(remote, tree)
+    server.record.forget()
+    done = back_up(remote, tree)
+    assert "read: 0 files" in done.stdout + done.stderr
+    assert server.count("POST /dynamic_chunk") == 0
+
+
+def test_a_mount_outlives_the_server(remote, server, tree):
+    back_up(remote, tree)
+    with remote.mount("host/a", "root.pxar") as m:
+        copy = m.path.parent / "copy"
+        rule = server.rule("GET /chunk", faults.hold(), nth=3)
+        p = subprocess.Popen(["cp", "-r", m.path, copy])
+        assert rule.hit.wait(60)
+        server.kill()
+        server.start()
+        assert p.wait(60) == 0
+        assert same(tree, copy)
+
+
+def test_a_connection_that_breaks_is_made_again(remote, server, tree):
+    back_up(remote, tree)
+    with remote.mount("host/a", "root.pxar") as m:
+        server.rule("GET /chunk", faults.drop(), nth=2)
+        server.rule("GET /chunk", faults.goaway(), nth=4)
+        assert same(tree, m.path)
+
+
+def test_a_server_killed_in_a_backup_leaves_nothing(remote, server, tree):
+    rule = server.rule("POST /dynamic_chunk", faults.hold(), nth=2)
+    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", stderr=subprocess.PIPE,
+                     text=True)
+    assert rule.hit.wait(60)
+    server.kill()
+    server.start()
+    assert p.wait(60) == 1
+    assert "connection" in p.stderr.read()
+    assert not any(line for line in snapshots(remote) if "root.pxar" in line)
+
+
+@pytest.mark.parametrize("call", ["POST /dynamic_index", "POST /dynamic_chunk", "PUT /dynamic_index",
+                                  "POST /dynamic_close", "POST /blob", "POST /finish"])
+def test_a_refused_call_ends_the_backup(remote, server, tree, call):
+    server.rule(call, faults.answer(400, "no, not this\x1b[2J"))
+    done = back_up(remote, tree, status=1)
+    assert "no, not this" in done.stderr and "\x1b" not in done.stderr
+    server.wait_for_sessions(0)
+    assert snapshots(remote) == []
+    back_up(remote, tree)
+
+
+@pytest.mark.parametrize("fault", [faults.reset(), faults.answer(500, "x" * 100000),
+                                   faults.body(lambda data: b"{" * len(data))],
+                         ids=["reset", "long text", "bad JSON"])
+def test_a_bad_answer_ends_the_backup(remote, server, tree, fault):
+    server.rule("POST /dynamic_index", fault)
+    done = back_up(remote, tree, status=1)
+    assert len(done.stderr) < 4000
+    assert snapshots(remote) == []
+
+
+@pytest.mark.parametrize("fault", [faults.corrupt(), faults.truncate(100), faults.reset(),
+                                   faults.answer(401, "not yours")],
+                         ids=["corrupt", "short", "reset", "refused"])
+def test_a_bad_chunk_is_an_error(remote, server, tree, fault):
+    back_up(remote, tree)
+    server.rule("GET /chunk", fault, times=0)
+    done = remote("ls", "-R", "host/a", "root.pxar", status=1)
+    assert done.stderr
+
+
+def test_an_endless_answer_is_cut_off(remote, server, tree):
+    back_up(remote, tree)
+    server.rule("GET /chunk", faults.endless(), times=0)
+    done = remote("ls", "-R", "host/a", "root.pxar", status=1)
+    assert "more than" in done.stderr
+
+
+def test_small_windows_and_split_upgrades_work(remote, server, tree):
+    server.limits = Limits(window=65535, frame=16384, streams=3)
+    server.split_upgrade = True
+    back_up(remote, tree)
+    with remote.mount("host/a", "root.pxar") as m:
+        assert same(tree, m.path)
+
+
+def test_an_expired_ticket_is_made_anew(remote, server, tree):
+    back_up(remote, tree)
+    with remote.mount("host/a", "root.pxar") as m:
+        server.rule("GET /reader", faults.answer(401, "ticket expired"))
+        server.rule("GET /chunk", faults.drop())
+        assert same(tree, m.path)
+
+
+def test_a_namespace_is_made_and_listed(remote, tree):
+    back_up(remote, tree, 0, "--ns", "x/y")
+    assert len(remote("snapshots", "--ns", "x/y").stdout.splitlines()) == 1
+    assert snapshots(remote) == []
+
+
+def test_a_certificate_that_is_not_expected_is_refused(remote, server, tree):
+    remote.env["PBS_FINGERPRINT"] = ":".join(["00"] * 32)
+    done = back_up(remote, tree, status=1)
+    assert server.fingerprint in done.stderr.lower() and "not the expected" in done.stderr
+    del remote.env["PBS_FINGERPRINT"]
+    done = back_up(remote, tree, status=1)
+    assert "PBS_FINGERPRINT" in done.stderr
+    assert server.count("*") == 0  # nobody has seen the password
+    remote.env["SSL_CERT_FILE"] = str(server.pem)
+    back_up(remote, tree)
+
+
+def test_a_wrong_password_is_refused(remote, server, tree):
+    remote.env["PBS_PASSWORD"] = "wrong-password"
+    done = back_up(remote, tree, status=1)
+    assert "login" in done.stderr and "wrong-password" not in done.stderr
+    assert server.count("GET /backup") == 0
