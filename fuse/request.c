@@ -327,16 +327,29 @@ static bool park(struct request *rq)
 	return go_on;
 }
 
+/* An interrupt may come at any time; before it is watched, nobody else knows the request. */
+static int verdict_on(struct request *rq)
+{
+	int verdict;
+
+	if (!rq->watched)
+		return 0;
+	pthread_mutex_lock(&rq->owner->lock);
+	verdict = rq->verdict;
+	pthread_mutex_unlock(&rq->owner->lock);
+	return verdict;
+}
+
 /* Take what the wait brought; false: that was the end of the request. */
 static bool absorb(struct request *rq)
 {
 	struct chunk *chunk = steal(&rq->chunk);
-	int rc = rq->rc;
+	int rc = rq->rc, verdict = verdict_on(rq);
 
 	rq->rc = 0;
-	if (rq->verdict) {
+	if (verdict) {
 		chunk_unref(chunk);
-		request_fail(rq, rq->verdict);
+		request_fail(rq, verdict);
 		return false;
 	}
 	if (rc == 0 && !chunk)
