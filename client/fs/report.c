@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SHOWN_SIZE_MAX = 600 /* of a path in an error message, which has an end */ };
+enum { SHOWN_SIZE_MAX = 600 /* of a path in a message, which must end with the reason */ };
 
 void report_init(struct report *r)
 {
@@ -22,7 +22,7 @@ void report_release(struct report *r)
 	wbuf_release(&r->message);
 }
 
-/* The entry as a person would name it. */
+/* The entry as a person would name it; of a long path the end, where the file is. */
 static const char *shown(struct report *r, const char *path)
 {
 	size_t size = strlen(r->source);
@@ -34,7 +34,12 @@ static const char *shown(struct report *r, const char *path)
 	if (!size && !*path)
 		wbuf_put_u8(&r->shown, '/');
 	wbuf_put(&r->shown, path, strlen(path) + 1);
-	return r->shown.failed ? r->source : (const char *)r->shown.data;
+	if (r->shown.failed)
+		return r->source;
+	size = r->shown.size - 1;
+	if (size <= SHOWN_SIZE_MAX)
+		return (const char *)r->shown.data;
+	return memcpy(r->shown.data + size - SHOWN_SIZE_MAX, "...", 3);
 }
 
 void report_warn(struct report *r, const char *path, bool lost, const char *format, ...)
@@ -59,12 +64,7 @@ void report_warn(struct report *r, const char *path, bool lost, const char *form
 
 int report_fatal(struct report *r, const char *path, int rc, struct err *err)
 {
-	const char *text = shown(r, path);
-	size_t size = strlen(text);
-
-	if (size > SHOWN_SIZE_MAX)
-		return err_wrap(err, rc, "...%s", text + size - SHOWN_SIZE_MAX);
-	return err_wrap(err, rc, "%s", text);
+	return err_wrap(err, rc, "%s", shown(r, path));
 }
 
 int report_unreadable(struct report *r, const char *path, int rc, struct err *err)
