@@ -168,8 +168,12 @@ int emit_expect_link(struct emit *e, const struct stat *st)
 
 static int remember_link(struct emit *e, const struct stat *st, uint64_t offset)
 {
-	if (st->st_nlink < 2 || e->dirs.path.size - 1 > PXAR_TARGET_SIZE_MAX)
+	if (st->st_nlink < 2)
 		return 0;
+	if (e->dirs.path.size - 1 > PXAR_TARGET_SIZE_MAX) {
+		warn(e, false, "its path is too long for hard links to it: a file of its own");
+		return 0;
+	}
 	return put_link(e, st, levels_path(&e->dirs) + 1, offset);
 }
 

@@ -359,6 +359,27 @@ static void depth_costs_neither_descriptors_nor_failure(void **state)
 	assert_int_equal(x->warnings.size, 0);
 }
 
+/* A link's target is named by its path, of 4,096 bytes at most. */
+static void hard_links_beyond_the_longest_path_are_said_to_be_files(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(fd) int top = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	make_deep(200, top);
+	make_file("zz", "linked");
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(chdir("a-name-of-20-letters"), 0);
+		assert_int_equal(linkat(top, "zz", AT_FDCWD, "link", 0), 0);
+	}
+	assert_int_equal(fchdir(top), 0);
+	run_well(x);
+	assert_int_equal(x->stats.skipped, 0);
+	assert_true(has_warning(x, "/link: its path is too long for hard links"));
+	/* Folders come before "link": the deepest is met first.  194 of them have a path that
+	 * can be named; the first of those is what the others and "zz" refer to. */
+	assert_int_equal(x->stats.links, 194);
+}
+
 /* At the bottom, which is written last on the way down. */
 static void move_above(struct fixture *x, const void *data, size_t size)
 {
@@ -485,6 +506,7 @@ int main(void)
 		TEST(nothing_called_pxarexclude_does_harm),
 		TEST(entries_are_bounded_along_a_path),
 		TEST(depth_costs_neither_descriptors_nor_failure),
+		TEST(hard_links_beyond_the_longest_path_are_said_to_be_files),
 		TEST(finds_the_way_back_when_a_folder_was_moved),
 		TEST(says_what_is_lost_when_there_is_no_way_back),
 		TEST(stops_when_told),
