@@ -105,17 +105,20 @@ static int check_source(struct backup_spec *spec, struct err *err)
 	return rc < 0 ? err_wrap(err, rc, "%s: %s", spec->name, spec->path) : 0;
 }
 
-int backup_spec_check(struct backup_spec *specs, size_t count, struct err *err)
+int backup_spec_distinct(const struct backup_spec *specs, size_t count, struct err *err)
 {
-	for (size_t i = 0; i < count; i++) {
-		int rc;
-
+	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(specs[i].name, specs[j].name) == 0)
 				return err_set(err, EINVAL, "%s is given twice", specs[i].name);
-		rc = check_source(&specs[i], err);
-		if (rc < 0)
-			return rc;
-	}
 	return 0;
+}
+
+int backup_spec_check(struct backup_spec *specs, size_t count, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = check_source(&specs[i], err);
+	return rc;
 }

@@ -39,8 +39,11 @@ struct backup_spec {
 /* -EINVAL: not of this form. */
 int backup_spec_parse(const char *text, struct backup_spec *out, struct err *err);
 
-/* Look at all sources before anything else is done: they must exist, be of the right kind and
- * have different names.  -EINVAL, -E2BIG, or what stat says. */
+/* -EINVAL: two have the same name. */
+int backup_spec_distinct(const struct backup_spec *specs, size_t count, struct err *err);
+
+/* Look at all sources before anything else is done: they must exist and be of the right kind.
+ * -EINVAL, -E2BIG, or what stat says. */
 int backup_spec_check(struct backup_spec *specs, size_t count, struct err *err);
 
 #endif

@@ -130,6 +130,23 @@ bool cmd_output_json(const char *format, bool *json)
 	return !format || *json || strcmp(format, "text") == 0;
 }
 
+int cmd_check_names(const struct cmd *self, const char *ns, const char *group,
+		    const char *snapshot)
+{
+	char ns_copy[SNAPSHOT_NS_SIZE_MAX + 1];
+	struct snapshot_group unused_group;
+	struct snapshot_name unused_name;
+	struct err err = ERR_INIT;
+	bool latest;
+	int rc = ns ? snapshot_ns_parse(ns, ns_copy, &err) : 0;
+
+	if (rc == 0 && group)
+		rc = snapshot_group_parse(group, ns, &unused_group, &err);
+	if (rc == 0 && snapshot)
+		rc = snapshot_parse(snapshot, ns, &unused_name, &latest, &err);
+	return rc < 0 ? opts_usage(self, "%s", err_text(&err, rc)) : -1;
+}
+
 void cmd_print_name(const char *name)
 {
 	if (isatty(STDOUT_FILENO))

@@ -47,6 +47,11 @@ int cmd_print_json(const json_t *value);
 /* Parse the value of --output-format; false when it is neither. */
 bool cmd_output_json(const char *format, bool *json);
 
+/* A namespace, group and snapshot as typed (NULL: not given): bad usage when one cannot be, an
+ * exit status; else -1. */
+int cmd_check_names(const struct cmd *self, const char *ns, const char *group,
+		    const char *snapshot);
+
 /* Print `bytes` of a name so that a terminal survives it: backslash escapes for control
  * characters when stdout is a terminal, raw otherwise. */
 void cmd_print_name(const char *name);

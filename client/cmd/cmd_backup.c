@@ -20,6 +20,8 @@
 
 #define DEFAULT_OWNER "root@pam"
 
+static const uint64_t TIME_NOW = UINT64_MAX; /* none was given */
+
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
 	const char *rate, *burst, *on_read_error, *notes;
@@ -269,8 +271,8 @@ static int take_name(const struct cmd *self, struct job *j)
 	rc = snapshot_group_parse(group, s->ns, &name->group, &err);
 	if (rc < 0)
 		return opts_usage(self, "%s", err_text(&err, rc));
-	name->time = s->time ? (int64_t)s->time : (int64_t)time(NULL);
-	if (s->time > INT64_MAX || snapshot_time_format(name->time, text) < 0)
+	name->time = s->time == TIME_NOW ? (int64_t)time(NULL) : (int64_t)s->time;
+	if (name->time < 0 || snapshot_time_format(name->time, text) < 0)
 		return opts_usage(self, "--backup-time: not a time of this era");
 	return -1;
 }
@@ -287,6 +289,8 @@ static int take_specs(const struct cmd *self, struct job *j, char **texts, size_
 	for (size_t i = 0; i < count; i++)
 		if (backup_spec_parse(texts[i], &j->specs[i], &err) < 0)
 			return opts_usage(self, "%s", err.text);
+	if (backup_spec_distinct(j->specs, count, &err) < 0)
+		return opts_usage(self, "%s", err.text);
 	j->params.specs = j->specs;
 	j->params.spec_count = count;
 	return -1;
@@ -356,6 +360,7 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 					 .type = "host",
 					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
+					 .time = TIME_NOW,
 					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
 					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);

@@ -350,6 +350,9 @@ static int ls_run(const struct cmd *self, int argc, char **argv)
 		return opts_usage(self, "unknown output format '%s'", o.output_format);
 	if (keys_check(&o.keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
+	status = cmd_check_names(self, o.ns, NULL, args[0]);
+	if (status >= 0)
+		return status;
 	o.format = json ? LISTING_JSON : o.is_long ? LISTING_LONG : LISTING_SHORT;
 	rc = run_ls(&o, args[0], args[1], count > 2 ? args[2] : "/", &is_damaged, &err);
 	if (rc < 0)

@@ -352,6 +352,9 @@ static int run_snapshots(const struct cmd *self, int argc, char **argv)
 		return status;
 	if (!cmd_output_json(format, &as_json))
 		return opts_usage(self, "unknown output format '%s'", format);
+	status = cmd_check_names(self, ns, count > 0 ? args[0] : NULL, NULL);
+	if (status >= 0)
+		return status;
 	return list_snapshots(repository, ns, count > 0 ? args[0] : NULL, as_json);
 }
 
@@ -475,6 +478,9 @@ static int run_files(const struct cmd *self, int argc, char **argv)
 		return opts_usage(self, "unknown output format '%s'", format);
 	if (keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
+	status = cmd_check_names(self, ns, NULL, args[0]);
+	if (status >= 0)
+		return status;
 	return list_files(repository, ns, args[0], &keys, as_json);
 }
 

@@ -249,8 +249,14 @@ def test_bad_specs_are_refused_before_anything_is_written(pxarfs, folder, repo, 
 
 
 def test_same_name_twice_is_refused(pxarfs, folder, repo):
-    done = pxarfs("backup", "-r", repo, "a.pxar:/etc/apt", "a.pxar:/etc/init.d", status=None)
-    assert done.returncode in (1, 2) and "a.pxar" in done.stderr
+    done = pxarfs("backup", "-r", repo, "a.pxar:/etc/apt", "a.pxar:/etc/init.d", status=2)
+    assert "a.pxar is given twice" in done.stderr
+
+
+@pytest.mark.parametrize("time", [0, 1 << 63, 10**15])
+def test_time_that_no_snapshot_can_have_is_refused(pxarfs, repo, time):
+    done = pxarfs("backup", "-r", repo, "a.conf:/etc/passwd", "--backup-time", time, status=2)
+    assert "--backup-time" in done.stderr
 
 
 def test_dry_run_stores_nothing(pxarfs, folder, repo):

@@ -141,10 +141,10 @@ static void refuses_one_name_twice_but_not_two_types(void **state)
 	(void)state;
 	assert_int_equal(backup_spec_parse("a.pxar:/etc", &s[0], &err), 0);
 	assert_int_equal(backup_spec_parse("a.pxar:/dev", &s[1], &err), 0);
-	assert_int_equal(backup_spec_check(s, 2, &err), -EINVAL);
+	assert_int_equal(backup_spec_distinct(s, 2, &err), -EINVAL);
 	assert_string_equal(err.text, "a.pxar is given twice");
 	assert_int_equal(backup_spec_parse("a.conf:/etc/passwd", &s[1], &err), 0);
-	assert_int_equal(backup_spec_check(s, 2, &err), 0);
+	assert_int_equal(backup_spec_distinct(s, 2, &err), 0);
 }
 
 int main(void)
