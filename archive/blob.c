@@ -450,7 +450,7 @@ int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
 
 	if (rc == 0)
 		rc = decode_into(codec, kind, &body, plain, plain_size, &found_size, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (found_size != plain_size)
 		return err_set(err, EBADMSG, "chunk holds %zu bytes, not the expected %zu",

@@ -349,7 +349,7 @@ static int decode_hardlink(struct decoder *d, size_t size, struct err *err)
 
 	if (!rc)
 		rc = item_hardlink_decode(body, size, ev->filename_offset, &link, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	ev->kind = DECODER_HARDLINK;
 	ev->target_offset = link.target_offset;
@@ -516,7 +516,7 @@ static int check_tail(struct decoder *d, uint64_t slot_count, struct err *err)
 
 	if (!rc)
 		rc = goodbye_tail_decode(bytes, &tail, &count, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (count != slot_count)
 		return err_set(err, EBADMSG, "goodbye table gives its size as %" PRIu64, tail.size);

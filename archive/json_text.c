@@ -74,12 +74,12 @@ bool json_text_is_utf8(const void *text, size_t size)
 
 static void put_escaped(struct wbuf *out, uint8_t c)
 {
-	static const char named[] = { '\b', 'b', '\t', 't', '\n', 'n', '\f', 'f', '\r', 'r' };
+	static const uint8_t named[] = { '\b', 'b', '\t', 't', '\n', 'n', '\f', 'f', '\r', 'r' };
 
 	for (size_t i = 0; i < sizeof(named); i += 2) {
 		if (c == named[i]) {
 			wbuf_put_u8(out, '\\');
-			wbuf_put_u8(out, (uint8_t)named[i + 1]);
+			wbuf_put_u8(out, named[i + 1]);
 			return;
 		}
 	}
@@ -115,7 +115,7 @@ static int shortest_digits(double value, char digits[DOUBLE_DIGITS_MAX + 1], int
 		snprintf(text, sizeof(text), "%.*e", precision, value);
 	while (strtod(text, NULL) != value && ++precision < DOUBLE_DIGITS_MAX);
 	mark = strchr(text, 'e');
-	*exponent = atoi(mark + 1);
+	*exponent = (int)strtol(mark + 1, NULL, 10);
 	digits[0] = text[0];
 	/* text[1], if it is not the mark, is the decimal point of whatever locale. */
 	for (const char *p = text + 1; p < mark; p++)

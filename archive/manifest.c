@@ -221,7 +221,7 @@ static int decode_file(struct manifest *m, const json_t *entry, struct err *err)
 	if (!json_is_object(entry))
 		return err_set(err, EBADMSG, "a file is not an object");
 	rc = required_text(entry, "filename", &name, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	rc = optional_text(entry, "crypt-mode", &mode_text, err);
 	if (rc == 0 && mode_text && crypt_mode_from_text(mode_text, &mode) < 0)
@@ -232,7 +232,7 @@ static int decode_file(struct manifest *m, const json_t *entry, struct err *err)
 		rc = wrong_member("csum", "64 hex digits", err);
 	if (rc == 0)
 		rc = required_integer(entry, "size", 0, INT64_MAX, &size, err);
-	if (rc < 0)
+	if (rc)
 		return err_wrap(err, rc, "file '%.*s'", NAME_SIZE_MAX, name);
 	return append_file(m, name, (uint64_t)size, &csum, mode, err);
 }
@@ -328,7 +328,7 @@ static int decode_head(const json_t *root, struct manifest **out, struct err *er
 	if (rc == 0)
 		rc = required_integer(root, "backup-time", BACKUP_TIME_MIN, BACKUP_TIME_MAX,
 				      &backup_time, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (!is_backup_type(type))
 		return err_set(err, EBADMSG, "unknown backup type '%s'", type);

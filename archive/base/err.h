@@ -36,6 +36,20 @@ int err_wrap(struct err *err, int rc, const char *format, ...)
 int err_sys(struct err *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+#if defined(__clang_analyzer__) && !defined(ERR_C)
+/* What the static analyser cannot see from here: all three return a negative number. */
+static inline int err_negative(int rc)
+{
+	if (rc >= 0)
+		__builtin_unreachable();
+	return rc;
+}
+
+#define err_set(err, code, ...) (err_set(err, code, __VA_ARGS__), err_negative(-(code)))
+#define err_wrap(err, rc, ...) (err_wrap(err, rc, __VA_ARGS__), err_negative(rc))
+#define err_sys(err, code, ...) (err_sys(err, code, __VA_ARGS__), err_negative(-(code)))
+#endif
+
 /* The message, or the errno's own text when nobody left one.  Lives as long as `err`. */
 const char *err_text(const struct err *err, int rc);
 
