@@ -213,9 +213,9 @@ static int keep_text(char **out, const char *text, struct err *err)
 static int decode_file(struct manifest *m, const json_t *entry, struct err *err)
 {
 	enum crypt_mode mode = CRYPT_MODE_NONE; /* very old manifests do not say */
-	const char *name, *mode_text, *csum_text;
+	const char *name, *mode_text, *csum_text = NULL;
 	struct digest csum;
-	int64_t size;
+	int64_t size = 0;
 	int rc;
 
 	if (!json_is_object(entry))

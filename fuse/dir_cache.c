@@ -185,7 +185,7 @@ static int folder_read(struct dir_cache *c, uint64_t number, const struct tree *
 		rc = folder_size(c, &dir, &size, err);
 	if (rc == 0)
 		rc = want_table(meta, &dir, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	f = malloc(size);
 	if (!f)

@@ -205,10 +205,10 @@ static int take_path(char *field, const char *value, size_t length, struct err *
 
 static int take_path_absolute(char *field, const char *value, size_t length, struct err *err)
 {
-	char path[PATH_MAX], folder[PATH_MAX];
+	char path[PATH_MAX] = "", folder[PATH_MAX];
 	int rc = take_path(path, value, length, err);
 
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (path[0] == '/')
 		folder[0] = '\0';

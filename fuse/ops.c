@@ -170,7 +170,7 @@ static int run_lookup(struct request *rq)
 	ops_went_below(rq);
 	if (rc == 0)
 		rc = open_folder(rq, tree, &dir);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	plus_looked_up(&rq->mount->plus, dir.member_count);
 	rc = tree_lookup(tree, &rq->meta.base, &dir, name, rq->name.size - 1, &rq->entry,
@@ -211,7 +211,7 @@ static int run_getattr(struct request *rq)
 		rc = ops_read_entry(rq);
 	if (rc == 0)
 		rc = ops_describe(rq, tree, &e);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	reply_attr(rq, &e.attr, e.attr_timeout);
 	return 0;

@@ -54,7 +54,7 @@ static int read_manifest(struct previous *p, struct manifest **out, struct err *
 		rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
 	if (rc == 0)
 		rc = manifest_decode(text.data, text.size, &m, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	p->knows_names = archive_name_convention(m, &p->names);
 	rc = check_manifest(p, m, &text, err);

@@ -219,7 +219,7 @@ static int emit_chunk(struct upload *u, size_t size)
 	struct slot *s = NULL;
 	int rc = wait_for_slot(u, &s);
 
-	if (rc < 0)
+	if (rc)
 		return rc;
 	s->begin = u->chunk_begin;
 	s->size = s->written_size = size;
@@ -437,7 +437,7 @@ static int append(struct upload *u, const void *data, size_t size)
 
 	if (rc == 0)
 		rc = wait_for_room(u, size);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (data != u->reserved)
 		memcpy(ring_at(&u->ring, u->written), data, size);

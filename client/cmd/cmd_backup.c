@@ -632,7 +632,7 @@ static int run_job(struct job *j)
 		rc = take_keys(j, &err);
 	if (rc == 0)
 		rc = repo_open(j->settings.repository, &repo, &err);
-	if (rc < 0)
+	if (rc)
 		return fail(&err, rc);
 	repo->warning = on_repo_warning;
 	repo->warning_arg = j;

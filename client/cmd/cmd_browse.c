@@ -249,7 +249,7 @@ static int list_path(struct ls *ls, const char *typed, struct err *err)
 
 	if (rc == 0)
 		rc = tree_path(ls->browse.tree, ls->browse.meta, typed, e, &dir, err);
-	if (rc < 0)
+	if (rc)
 		return err_wrap(err, rc, "%s", archive_display_name(ls->browse.archive));
 	if (metadata_is_directory(&e->meta)) {
 		rc = push(ls, (const char *)path.data, dir.end, dir.entry_offset);

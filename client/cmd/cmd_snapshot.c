@@ -78,7 +78,7 @@ static int load_manifest(struct repo *repo, const struct snapshot_name *name,
 	if (rc == 0 && key)
 		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	*blob_size = blob.size;
-	return rc < 0 ? err_wrap(err, rc, MANIFEST_BLOB_NAME) : 0;
+	return rc ? err_wrap(err, rc, MANIFEST_BLOB_NAME) : 0;
 }
 
 /* The files a manifest lists, and itself; `*sum` is the size of all. */
@@ -440,7 +440,7 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 		rc = keys_given(keys, &key, &err);
 	if (rc == 0)
 		rc = load_manifest(repo, &name, key, &m, &blob_size, &err);
-	if (rc < 0)
+	if (rc)
 		return cmd_failed(&err, rc);
 	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
 	AUTO(json) json_t *sorted = files ? sorted_files(files) : NULL;

@@ -38,6 +38,7 @@ static int read_fd(int fd, const char *name, struct wbuf *out, struct err *err)
 
 int keys_read_file(const char *path, struct wbuf *out, struct err *err)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it does not know asprintf */
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
 	if (fd < 0)

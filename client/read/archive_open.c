@@ -337,7 +337,7 @@ static int open_tree(struct archive *a, struct read_at *meta, const struct tree 
 	rc = tree_open(&tree, meta, err);
 	if (rc == -EAGAIN)
 		return rc;
-	if (rc < 0)
+	if (rc)
 		return err_wrap(err, rc, "%s", a->display_name);
 
 	pthread_mutex_lock(&a->tree_lock);

@@ -214,7 +214,7 @@ static int check_blob(struct snapshot_open *s, const char *stored, const struct 
 	rc = manifest_check(s->manifest, stored, file->size, &csum, err);
 	if (rc == 0)
 		rc = blob_kind(file->data, file->size, &kind, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	/* Signed, a blob is plain; "encrypt" is said of what is not a secret, too: the key that
 	 * was encrypted for the master key. */

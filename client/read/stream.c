@@ -640,7 +640,7 @@ static int view_chunk(struct stream_view *v, uint64_t offset, uint64_t end,
 		      const struct stream_held **out, struct err *err)
 {
 	struct fetch_want want;
-	struct chunk *chunk;
+	struct chunk *chunk = NULL;
 	struct place place;
 	int rc;
 
@@ -649,7 +649,7 @@ static int view_chunk(struct stream_view *v, uint64_t offset, uint64_t end,
 		return 0;
 	want_chunk(v->stream, chunk_index_of(v->stream, offset), &place, &want);
 	rc = chunk_in_memory(v->stream, &want, &chunk, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	if (!chunk) {
 		v->missing = place.index;
