@@ -498,7 +498,9 @@ static int put(struct disk_cache *d, const char *name, const void *data, size_t 
 		return 1; /* who makes room has taken it away while it was being written */
 	if (rc == -ENOSPC || rc == -EDQUOT)
 		give_way(d);
-	return rc;
+	/* Whoever made room meanwhile took the file away half written: to it that is one more that
+	 * nobody has used of late. */
+	return rc == -ENOENT ? 1 : rc;
 }
 
 static void complain(struct disk_cache *d, int rc, const struct err *err)
