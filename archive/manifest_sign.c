@@ -132,6 +132,7 @@ int manifest_check_key(const struct manifest *m, const void *text, size_t size,
 		return err_set(err, ENOKEY, "made with a key: needs a key");
 	if (key && !m->signature)
 		return err_set(err, EBADMSG,
-			       "the manifest is not signed, although a key is in use");
+			       "the manifest is not signed, but a key is given: the snapshot was made "
+			       "without one, or its signature was taken away");
 	return key ? manifest_verify(text, size, key, err) : 0;
 }

@@ -63,6 +63,14 @@ def test_default_key_is_used_when_it_is_needed(pxarfs, folder, store):
     assert with_key
     # and does not get in the way of what was made without one
     pxarfs("ls", "-r", store, "host/split", "root.pxar")
+    with pxarfs.mount("host/legacy", "root.pxar", repository=store) as mount:
+        assert list(mount.path.iterdir())
+
+
+def test_given_key_wants_a_signature(pxarfs, store):
+    done = pxarfs("ls", "-r", store, "--keyfile", KEYS / "none.json", "host/split", "root.pxar",
+                  status=1)
+    assert "made without one, or its signature was taken away" in done.stderr
 
 
 @pytest.mark.parametrize("snapshot", [s for s, _ in SMALL])
