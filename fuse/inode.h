@@ -27,8 +27,9 @@
  *
  * What follows from it: FORGET has nothing to forget; a number is good for as long as the
  * archive exists, across remounts; nothing is looked up to decode it.  What is *not* possible:
- * to go from a number to a name, or from anything to its parent; to tell that a number was
- * never given out.  Numbers from the kernel are those that we gave it.  The tree checks what
+ * to go from a number to a name, or from anything to its parent, or to tell that a number was
+ * never given out, but by going down from the root (descend.h), as is done for those that come
+ * out of file handles.  Other numbers from the kernel are those that we gave it.  The tree checks what
  * it finds at an offset, so that a made-up number leads to an error or to a piece of the same
  * archive, never outside it.
  *

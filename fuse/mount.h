@@ -74,6 +74,7 @@ struct mount {
 	struct dir_cache *folders;
 	struct push *push; /* NULL: nothing is pushed */
 	struct guise guise;
+	bool exported; /* file handles may come */
 	struct plus plus; /* atomic */
 	struct starts starts; /* has its lock */
 

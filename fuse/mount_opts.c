@@ -49,6 +49,8 @@ static const struct word words[] = {
 	{ "exec", WORD_FLAG, FIELD(noexec), false },
 	{ "allow_other", WORD_FLAG, FIELD(allow_other), true },
 	{ "noallow_other", WORD_FLAG, FIELD(allow_other), false },
+	{ "export", WORD_FLAG, FIELD(exported), true },
+	{ "noexport", WORD_FLAG, FIELD(exported), false },
 	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
 	{ "cache_dir", WORD_PATH_ABSOLUTE, FIELD(cache_dir), false },
 	{ "cache_dir_size", WORD_SIZE, FIELD(cache_dir_bytes), false },

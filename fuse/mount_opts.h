@@ -40,7 +40,7 @@ enum {
 #define MOUNT_OPTS_READAHEAD_BYTES ((size_t)64 << 20)
 
 struct mount_opts {
-	bool dev, suid, noexec;
+	bool dev, suid, noexec, exported;
 	bool allow_other; /* set by default when root mounts */
 	bool sloppy; /* unknown words are passed over; set before mount_opts_parse() */
 	size_t cache_bytes;

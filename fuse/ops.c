@@ -124,6 +124,13 @@ uint64_t ops_number(const struct request *rq, const struct tree *tree,
 	return inode_encode(&i);
 }
 
+/* Of an inode number, for file handles: other archives have the same numbers.  The root of the
+ * mount has none, as the kernel knows it before we do. */
+static uint64_t generation(const struct request *rq, uint64_t number)
+{
+	return number == INODE_ROOT ? 0 : stream_fingerprint(rq->meta.stream);
+}
+
 int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_param *out)
 {
 	const struct tree_entry *e = &rq->entry;
@@ -138,6 +145,7 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 		return -EAGAIN;
 	}
 	*out = (struct fuse_entry_param){ .ino = number,
+					  .generation = generation(rq, number),
 					  .attr_timeout = links.timeout,
 					  .entry_timeout = SESSION_ENDLESS };
 	rc = reply_stat(e, number, links.names, &out->attr);
@@ -188,7 +196,9 @@ static int run_lookup(struct request *rq)
 
 static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
-	struct request *rq = ops_request(fuse, "lookup", run_lookup, parent, MOUNT_LOOKUP);
+	bool is_dots = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+	struct request *rq = ops_request(fuse, "lookup", is_dots ? ops_run_handle : run_lookup,
+					 parent, MOUNT_LOOKUP);
 
 	if (!rq)
 		return;
@@ -255,6 +265,10 @@ static void op_init(void *user, struct fuse_conn_info *conn)
 	struct mount *m = user;
 
 	session_want(conn);
+	if (m->exported && !(conn->capable & FUSE_CAP_EXPORT_SUPPORT))
+		log_warn("the kernel does not export this mount");
+	else if (m->exported)
+		conn->want |= FUSE_CAP_EXPORT_SUPPORT;
 	m->can_skip_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	m->can_skip_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
 	if (!(conn->want & FUSE_CAP_POSIX_ACL))

@@ -8,6 +8,7 @@
  *
  *	ops.c        lookup, getattr, readlink, statfs, open
  *	ops_dir.c    readdir, readdirplus
+ *	ops_handle.c lookup of "." and "..", for file handles
  *	ops_read.c   read
  *	ops_xattr.c  getxattr, listxattr, ioctl (inode flags, project id)
  */
@@ -45,6 +46,9 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 
 struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 			    fuse_ino_t number, enum mount_count count);
+
+/* The request of a look-up of "." or "..". */
+int ops_run_handle(struct request *rq);
 
 void ops_readdir(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
 		 struct fuse_file_info *fi);

@@ -374,6 +374,7 @@ int serve(const struct serve_params *params, struct err *err)
 	s->params = params;
 	s->key = params->key;
 	s->mount.guise = params->opts.guise;
+	s->mount.exported = params->opts.exported;
 	s->main = pthread_self();
 	sem_init(&s->mount.ready, 0, 0);
 	pthread_mutex_init(&s->mount.starts.lock, NULL);

@@ -436,6 +436,21 @@ uint64_t stream_size(const struct stream *s)
 	return s->blocking.size;
 }
 
+/* Of an index, its checksum; of a file, what makes it the one it is. */
+uint32_t stream_fingerprint(const struct stream *s)
+{
+	struct digest key;
+	uint64_t mixed = 0;
+
+	if (is_file(s))
+		file_key(&s->file.st, s->blocking.size, &key);
+	else
+		key = is_fixed(s) ? s->fidx.csum : s->didx.csum;
+	for (size_t i = 0; i < DIGEST_SIZE; i += 8)
+		mixed = (mixed ^ le64_get(key.bytes + i)) * UINT64_C(0x9e3779b97f4a7c15);
+	return (uint32_t)(mixed >> 32) | 1;
+}
+
 struct fetch *stream_fetch(const struct stream *s)
 {
 	return s->fetch;

@@ -56,6 +56,10 @@ void stream_free(struct stream *s);
 DEFINE_AUTO_PTR(stream)
 
 uint64_t stream_size(const struct stream *s);
+/* Not 0, the same whenever this stream is opened, and another for another one, but for one in
+ * 2^31. */
+uint32_t stream_fingerprint(const struct stream *s);
+
 struct fetch *stream_fetch(const struct stream *s);
 
 /* Ask ahead of who reads in order, at most `bytes` and what the cache keeps (readahead.h);
