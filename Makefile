@@ -126,12 +126,15 @@ check-e2e: all $(TOOLS)
 # Fuzz every decoder for FUZZ_SECONDS with clang's libFuzzer, from its corpus.
 FUZZ_SECONDS ?= 60
 FUZZ_BUILD := build/fuzz
-FUZZ_SRC := $(sort $(wildcard archive/*.c archive/base/*.c))
+FUZZ_OBJ := $(patsubst %.c,$(FUZZ_BUILD)/%.o,$(sort $(wildcard archive/*.c archive/base/*.c \
+	client/repo/*.c)))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/%,$(FUZZ))
-FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
-$(FUZZ_BUILD)/%: tests/fuzz/%.c $(FUZZ_SRC) $(wildcard archive/*.h archive/base/*.h)
+FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+$(FUZZ_BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	clang -std=gnu17 $(CPPFLAGS_ALL) -U_FORTIFY_SOURCE $(FUZZ_FLAGS) -o $@ $< $(FUZZ_SRC) $(LIBS)
+	clang -std=gnu17 $(CPPFLAGS_ALL) -U_FORTIFY_SOURCE $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+$(FUZZ_PROGRAMS): $(FUZZ_BUILD)/%: $(FUZZ_BUILD)/tests/fuzz/%.o $(FUZZ_OBJ)
+	clang $(subst -no-link,,$(FUZZ_FLAGS)) -o $@ $^ $(LIBS)
 fuzz: $(FUZZ_PROGRAMS)
 	@set -e; for p in $(FUZZ_PROGRAMS); do n=$${p##*/fuzz_}; \
 		echo "== fuzz $$n, $(FUZZ_SECONDS) s"; mkdir -p $(FUZZ_BUILD)/found/$$n; \
@@ -188,3 +191,4 @@ help:
 .DELETE_ON_ERROR:
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
+-include $(shell test -d $(FUZZ_BUILD) && find $(FUZZ_BUILD) -name '*.d')

@@ -346,6 +346,19 @@ int pbs_http_send(struct pbs_http *h, const struct pbs_http_request *request,
 	return rc;
 }
 
+void pbs_http_escape(struct wbuf *out, const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		    (c && strchr("-._~", c)))
+			wbuf_put_u8(out, c);
+		else
+			wbuf_printf(out, "%%%02X", c);
+	}
+}
+
 int pbs_http_refused(int status, const void *text, size_t size, const char *what,
 		     struct err *err)
 {

@@ -3,6 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
+#include "client/repo/pbs_ticket.h"
 #include "client/repo/pbs_tickets.h"
 #include "client/repo/secret.h"
 
@@ -15,18 +16,13 @@
 enum {
 	RENEW_S = 15 * 60,
 	ANSWER_SIZE_MAX = 64 << 10,
-	CSRF_SIZE_MAX = 1024,
 	CODE_SIZE_MAX = 64, /* of a second factor */
 };
-
-#define TFA_PREFIX "PBS:!tfa!"
 
 /* What must not leave the process: pages of its own that no core dump holds. */
 struct vault {
 	struct secret secret; /* password, or the token's secret */
-	char ticket[PBS_TICKETS_SIZE_MAX]; /* "" none */
-	char csrf[CSRF_SIZE_MAX];
-	bool ticket_is_host_cookie; /* it came, and goes, as __Host-PBSAuthCookie */
+	struct pbs_ticket ticket;
 };
 
 struct pbs_login {
@@ -54,51 +50,6 @@ static int64_t now_s(void)
 }
 
 /* --- the call --- */
-
-/* Take a string of the answer, if it fits. */
-static int take(const json_t *data, const char *member, char *out, size_t size, struct err *err)
-{
-	const json_t *value = json_object_get(data, member);
-
-	if (!json_is_string(value) || json_string_length(value) == 0 ||
-	    json_string_length(value) >= size ||
-	    strlen(json_string_value(value)) != json_string_length(value))
-		return err_set(err, EPROTO, "login: an answer without a good %s", member);
-	strcpy(out, json_string_value(value));
-	return 0;
-}
-
-static bool is_header_text(const char *text)
-{
-	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return false;
-	return true;
-}
-
-static int take_ticket(struct pbs_login *l, const struct pbs_http_reply *reply, struct err *err)
-{
-	AUTO(json) json_t *all = NULL;
-	struct vault *v = l->vault;
-	const json_t *data;
-	int rc = json_text_decode(reply->body.data, reply->body.size, &all, err);
-
-	if (rc < 0)
-		return err_wrap(err, -EPROTO, "login");
-	data = json_object_get(all, "data");
-	v->ticket_is_host_cookie = reply->cookie[0] != '\0';
-	if (reply->cookie[0] && strlen(reply->cookie) < sizeof(v->ticket))
-		strcpy(v->ticket, reply->cookie);
-	else
-		rc = take(data, "ticket", v->ticket, sizeof(v->ticket), err);
-	if (rc == 0)
-		rc = take(data, "CSRFPreventionToken", v->csrf, sizeof(v->csrf), err);
-	if (rc == 0 && (!is_header_text(v->csrf) || !is_header_text(v->ticket)))
-		rc = err_set(err, EPROTO, "login: a ticket with control characters");
-	if (rc < 0)
-		v->ticket[0] = '\0';
-	return rc;
-}
 
 /* `challenge`: the partial ticket that `password` answers; NULL: none. */
 static int call(struct pbs_login *l, const char *password, size_t size, const char *challenge,
@@ -130,42 +81,22 @@ static int call(struct pbs_login *l, const char *password, size_t size, const ch
 		return rc;
 	if (reply.status != 200)
 		return pbs_http_refused(reply.status, reply.body.data, reply.body.size, "login", err);
-	return take_ticket(l, &reply, err);
+	return pbs_ticket_decode(reply.body.data, reply.body.size, reply.cookie, &l->vault->ticket, err);
 }
 
 /* --- second factor --- */
-
-/* The kinds of the challenge that can be typed: between "!tfa!" and the next ':', as JSON. */
-static void read_challenge(const char *ticket, bool *totp, bool *recovery)
-{
-	const char *begin = ticket + strlen(TFA_PREFIX), *end = strchrnul(begin, ':');
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(PBS_TICKETS_SIZE_MAX);
-	AUTO(json) json_t *kinds = NULL;
-
-	for (const char *p = begin; p < end; p++) {
-		bool is_colon = end - p >= 3 && strncasecmp(p, "%3a", 3) == 0;
-
-		wbuf_put_u8(&text, is_colon ? ':' : (uint8_t)*p);
-		p += is_colon ? 2 : 0;
-	}
-	*totp = *recovery = false;
-	if (json_text_decode(text.data, text.size, &kinds, NULL) < 0)
-		return;
-	*totp = json_is_true(json_object_get(kinds, "totp"));
-	*recovery = json_array_size(json_object_get(kinds, "recovery")) > 0;
-}
 
 /* The login is a partial one: answer its challenge, where someone can be asked. */
 static int answer_challenge(struct pbs_login *l, bool may_ask, struct err *err)
 {
 	AUTO(secret) struct secret code = { .size = 0 };
-	char challenge[PBS_TICKETS_SIZE_MAX], text[CODE_SIZE_MAX + 16];
+	struct pbs_ticket partial = l->vault->ticket;
+	char text[CODE_SIZE_MAX + 16];
 	bool totp, recovery, is_code;
 	int rc;
 
-	strcpy(challenge, l->vault->ticket);
-	l->vault->ticket[0] = '\0';
-	read_challenge(challenge, &totp, &recovery);
+	pbs_ticket_release(&l->vault->ticket);
+	pbs_ticket_challenge(&partial, &totp, &recovery);
 	if (!may_ask || !isatty(STDIN_FILENO) || !(totp || recovery))
 		return err_set(err, EACCES, "%s needs a second factor, which %s; use an API token",
 			       l->name->auth_id,
@@ -181,7 +112,7 @@ static int answer_challenge(struct pbs_login *l, bool may_ask, struct err *err)
 		is_code = is_code && code.bytes[i] >= '0' && code.bytes[i] <= '9';
 	snprintf(text, sizeof(text), "%s:%.*s", is_code ? "totp" : "recovery", (int)code.size,
 		 code.bytes);
-	rc = call(l, text, strlen(text), challenge, err);
+	rc = call(l, text, strlen(text), partial.ticket, err);
 	crypt_wipe(text, sizeof(text));
 	return rc;
 }
@@ -206,19 +137,19 @@ static void start_thread(struct pbs_login *l)
 static int log_in(struct pbs_login *l, const char *password, size_t size, bool may_ask,
 		  struct err *err)
 {
-	struct vault *v = l->vault;
+	struct pbs_ticket *t = &l->vault->ticket;
 	int rc = call(l, password, size, NULL, err);
 
-	if (rc == 0 && strncmp(v->ticket, TFA_PREFIX, strlen(TFA_PREFIX)) == 0)
+	if (rc == 0 && pbs_ticket_is_partial(t))
 		rc = answer_challenge(l, may_ask, err);
-	if (rc == 0 && strncmp(v->ticket, TFA_PREFIX, strlen(TFA_PREFIX)) == 0) {
-		v->ticket[0] = '\0';
+	if (rc == 0 && pbs_ticket_is_partial(t)) {
+		pbs_ticket_release(t);
 		rc = err_set(err, EPROTO, "login: the second factor is asked for again");
 	}
 	if (rc < 0)
 		return rc;
 	l->made_s = now_s();
-	pbs_tickets_put(l->name->host_text, l->name->auth_id, v->ticket, v->csrf);
+	pbs_tickets_put(l->name->host_text, l->name->auth_id, t->ticket, t->csrf);
 	start_thread(l);
 	return 0;
 }
@@ -226,28 +157,20 @@ static int log_in(struct pbs_login *l, const char *password, size_t size, bool m
 /* With the present ticket in place of a password.  -EACCES: it is worth nothing any more. */
 static int renew_ticket(struct pbs_login *l, struct err *err)
 {
-	char ticket[PBS_TICKETS_SIZE_MAX], csrf[CSRF_SIZE_MAX];
-	bool is_host_cookie = l->vault->ticket_is_host_cookie;
-	int rc;
+	AUTO(pbs_ticket) struct pbs_ticket old = l->vault->ticket;
+	int rc = log_in(l, old.ticket, strlen(old.ticket), false, err);
 
-	strcpy(ticket, l->vault->ticket);
-	strcpy(csrf, l->vault->csrf);
-	rc = log_in(l, ticket, strlen(ticket), false, err);
-	if (rc < 0 && rc != -EACCES) { /* keep the old one */
-		strcpy(l->vault->ticket, ticket);
-		strcpy(l->vault->csrf, csrf);
-		l->vault->ticket_is_host_cookie = is_host_cookie;
-	}
-	if (rc == -EACCES)
-		l->vault->ticket[0] = '\0';
-	crypt_wipe(ticket, sizeof(ticket));
+	if (rc < 0)
+		pbs_ticket_release(&l->vault->ticket);
+	if (rc < 0 && rc != -EACCES) /* it may be good still */
+		l->vault->ticket = old;
 	return rc;
 }
 
 /* 1: no password is given, and no ticket is cached. */
 static int use_cache(struct pbs_login *l, struct err *err)
 {
-	char ticket[PBS_TICKETS_SIZE_MAX];
+	char ticket[PBS_TICKET_SIZE_MAX];
 	int rc;
 
 	if (!pbs_tickets_get(l->name->host_text, l->name->auth_id, ticket, sizeof(ticket)))
@@ -298,7 +221,7 @@ static int ensure(struct pbs_login *l, bool may_ask, struct err *err)
 	int64_t age = now_s() - l->made_s;
 	int rc;
 
-	if (!l->name->is_token && l->vault->ticket[0]) {
+	if (!l->name->is_token && l->vault->ticket.ticket[0]) {
 		if (age < RENEW_S)
 			return 0;
 		rc = age < PBS_TICKETS_LIFE_S ? renew_ticket(l, err) : -EACCES;
@@ -341,20 +264,6 @@ static void *renew(void *arg)
 
 /* --- headers --- */
 
-/* `plain`: what stays as it is, beside letters and digits. */
-static void put_encoded(struct wbuf *out, const char *text, size_t size, const char *plain)
-{
-	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		    (c && strchr(plain, c)))
-			wbuf_put_u8(out, c);
-		else
-			wbuf_printf(out, "%%%02X", c);
-	}
-}
-
 int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
 {
 	struct vault *v = l->vault;
@@ -364,13 +273,14 @@ int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
 	rc = ensure(l, true, err);
 	if (rc == 0 && l->name->is_token) {
 		wbuf_printf(out, "Authorization: PBSAPIToken %s:", l->name->auth_id);
-		put_encoded(out, v->secret.bytes, v->secret.size, "-._~");
+		pbs_http_escape(out, v->secret.bytes, v->secret.size);
 		wbuf_put_text(out, "\r\n");
 	} else if (rc == 0) {
-		wbuf_printf(out, "Cookie: %sPBSAuthCookie=", v->ticket_is_host_cookie ? "__Host-" : "");
-		put_encoded(out, v->ticket, strlen(v->ticket),
-			    v->ticket_is_host_cookie ? "-._~:@/+=%!" : "-._~");
-		wbuf_printf(out, "\r\nCSRFPreventionToken: %s\r\n", v->csrf);
+		const struct pbs_ticket *t = &v->ticket;
+
+		wbuf_printf(out, "Cookie: %sPBSAuthCookie=", t->is_host_cookie ? "__Host-" : "");
+		pbs_http_escape(out, t->ticket, strlen(t->ticket));
+		wbuf_printf(out, "\r\nCSRFPreventionToken: %s\r\n", t->csrf);
 	}
 	pthread_mutex_unlock(&l->lock);
 	if (rc == 0 && out->failed)
@@ -380,15 +290,15 @@ int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
 
 bool pbs_login_expire(struct pbs_login *l, const struct wbuf *headers)
 {
+	struct pbs_ticket *t = &l->vault->ticket;
 	bool is_same;
 
 	if (l->name->is_token)
 		return false;
 	pthread_mutex_lock(&l->lock);
-	is_same = l->vault->csrf[0] &&
-		  memmem(headers->data, headers->size, l->vault->csrf, strlen(l->vault->csrf));
+	is_same = t->csrf[0] && memmem(headers->data, headers->size, t->csrf, strlen(t->csrf));
 	if (is_same)
-		l->vault->ticket[0] = '\0';
+		pbs_ticket_release(t);
 	pthread_mutex_unlock(&l->lock);
 	return true;
 }

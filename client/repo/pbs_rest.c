@@ -71,27 +71,14 @@ struct pbs_login *pbs_rest_login(struct pbs_rest *r)
 
 /* --- parameters --- */
 
-static void put_escaped(struct wbuf *out, const char *text, size_t size)
-{
-	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		    (c && strchr("-._~", c)))
-			wbuf_put_u8(out, c);
-		else
-			wbuf_printf(out, "%%%02X", c);
-	}
-}
-
 static void put_param(struct wbuf *out, size_t begin, const char *name, const json_t *value)
 {
 	if (out->size > begin)
 		wbuf_put_u8(out, '&');
-	put_escaped(out, name, strlen(name));
+	pbs_http_escape(out, name, strlen(name));
 	wbuf_put_u8(out, '=');
 	if (json_is_string(value))
-		put_escaped(out, json_string_value(value), json_string_length(value));
+		pbs_http_escape(out, json_string_value(value), json_string_length(value));
 	else if (json_is_integer(value))
 		wbuf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	else

@@ -13,7 +13,6 @@
 #include <stddef.h>
 
 enum {
-	PBS_TICKETS_SIZE_MAX = 4096, /* of a ticket */
 	PBS_TICKETS_LIFE_S = 7200 - 60,
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a repository on a server, and what it lists. */
+#include "client/repo/pbs_row.h"
 #include "client/repo/repo_pbs_priv.h"
 
 #include <string.h>
@@ -69,10 +70,10 @@ struct ns_list {
 static int visit_ns(void *arg, const json_t *row, struct err *err)
 {
 	struct ns_list *l = arg;
-	char ns[SNAPSHOT_NS_SIZE_MAX + 1], checked[SNAPSHOT_NS_SIZE_MAX + 1];
+	char ns[SNAPSHOT_NS_SIZE_MAX + 1];
 	size_t n = strlen(l->parent);
 
-	if (!pbs_rest_text(row, "ns", ns, sizeof(ns)) || snapshot_ns_parse(ns, checked, NULL) < 0)
+	if (!pbs_row_ns(row, ns))
 		return bad_row(l->repo, "a namespace", err);
 	if (strcmp(ns, l->parent) == 0)
 		return 0;
@@ -120,14 +121,6 @@ static int list_ns(struct repo *r, const char *ns, repo_ns_visit *visit, void *a
 			err);
 }
 
-/* The type and id of a row. */
-static bool take_group(const json_t *row, struct snapshot_group *g)
-{
-	return pbs_rest_text(row, "backup-type", g->type, sizeof(g->type)) &&
-	       pbs_rest_text(row, "backup-id", g->id, sizeof(g->id)) && snapshot_is_type(g->type) &&
-	       snapshot_is_safe_id(g->id);
-}
-
 struct group_list {
 	struct repo *repo;
 	repo_group_visit *visit;
@@ -139,17 +132,11 @@ static int visit_group(void *arg, const json_t *row, struct err *err)
 {
 	struct group_list *l = arg;
 	struct repo_group_info *info = &l->info;
-	int64_t count;
 
-	if (!take_group(row, &info->group) ||
-	    !pbs_rest_integer(row, "backup-count", 0, INT64_MAX, &count) ||
-	    !pbs_rest_integer(row, "last-backup", INT64_MIN, INT64_MAX, &info->last_backup))
+	if (!pbs_row_group(row, info))
 		return bad_row(l->repo, "a group", err);
-	if (!pbs_rest_text(row, "owner", info->owner, sizeof(info->owner)))
-		info->owner[0] = '\0';
-	info->backup_count = (size_t)count;
 	/* What a failed first backup has left. */
-	return count == 0 ? 0 : l->visit(l->arg, info);
+	return info->backup_count == 0 ? 0 : l->visit(l->arg, info);
 }
 
 static int list_groups(struct repo *r, const char *ns, repo_group_visit *visit, void *arg,
@@ -175,33 +162,14 @@ struct snapshot_list {
 	struct repo_snapshot_info info;
 };
 
-static bool has_manifest(const json_t *row)
-{
-	const json_t *files = json_object_get(row, "files");
-	size_t i;
-
-	for (i = 0; i < json_array_size(files); i++) {
-		const json_t *file = json_array_get(files, i);
-		const char *name = json_string_value(json_object_get(file, "filename"));
-
-		/* A name alone is what is on disk while the backup still runs. */
-		if (name && strcmp(name, MANIFEST_BLOB_NAME) == 0 && json_object_get(file, "size"))
-			return true;
-	}
-	return false;
-}
-
 static int visit_snapshot(void *arg, const json_t *row, struct err *err)
 {
 	struct snapshot_list *l = arg;
 	struct repo_snapshot_info *info = &l->info;
 
-	if (!take_group(row, &info->name.group) ||
-	    !pbs_rest_integer(row, "backup-time", 1, INT64_MAX, &info->name.time) ||
+	if (!pbs_row_snapshot(row, info) ||
 	    snapshot_group_compare(&info->name.group, l->group) != 0)
 		return bad_row(l->repo, "a snapshot", err);
-	info->finished = has_manifest(row);
-	info->is_protected = json_is_true(json_object_get(row, "protected"));
 	return l->visit(l->arg, info);
 }
 
