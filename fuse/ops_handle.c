@@ -28,15 +28,16 @@ static int find(struct request *rq, const struct tree *tree, struct folder **out
 			     .meta = &rq->meta,
 			     .window = &rq->window,
 			     .entry = &rq->entry };
+	struct inode wanted = inode_decode(rq->number);
 	size_t index;
 	int rc;
 
-	if (rq->number != INODE_ROOT) {
+	if (!wanted.is_folder || wanted.offset != 0 || wanted.slot != d.slot) {
 		rc = descend_to(&d, rq->number, out, &index, &rq->err);
 		return rc == -ENOENT ? stale(rq) : rc;
 	}
-	*out = dir_cache_get(d.folders, INODE_ROOT);
-	rc = *out ? 0 : dir_cache_read(d.folders, INODE_ROOT, tree, d.meta, tree->meta_size, out,
+	*out = dir_cache_get(d.folders, rq->number);
+	rc = *out ? 0 : dir_cache_read(d.folders, rq->number, tree, d.meta, tree->meta_size, out,
 				       &rq->err);
 	return rc < 0 ? rc : tree_dir_entry(tree, &d.meta->base, &(*out)->dir, d.entry, &rq->err);
 }

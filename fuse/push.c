@@ -5,11 +5,11 @@
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/push_runs.h"
+#include "fuse/wait.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	/* A file lies in so many chunks at most; others are left to READs. */
@@ -81,11 +81,9 @@ static void on_chunk(void *arg, struct chunk *chunk, int rc, const struct err *e
 /* Until it has come, patience is over, or the mount ends. */
 static bool await_over(struct push *p, struct waiting *w)
 {
-	struct timespec until;
+	struct timespec until = wait_until(CLOCK_MONOTONIC, PATIENCE_SECONDS * 1000);
 	bool over;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += PATIENCE_SECONDS;
 	pthread_mutex_lock(&p->lock);
 	while (!w->over && !p->stopping)
 		if (pthread_cond_timedwait(&p->changed, &p->lock, &until) == ETIMEDOUT)
@@ -388,16 +386,6 @@ void push_saw(struct push *p, struct shown *shown, const struct tree *tree,
 
 /* --- beginning and end --- */
 
-static void init_monotonic(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int push_new(struct push **out, const struct push_params *params, struct err *err)
 {
 	AUTO(push) struct push *p = calloc(1, sizeof(*p));
@@ -410,7 +398,7 @@ int push_new(struct push **out, const struct push_params *params, struct err *er
 	p->runs.window_max = params->window_max;
 	p->end = &p->first;
 	pthread_mutex_init(&p->lock, NULL);
-	init_monotonic(&p->changed);
+	wait_cond_init(&p->changed);
 	rc = pthread_create(&p->thread, NULL, pusher, p);
 	if (rc)
 		return err_sys(err, rc, "cannot start a thread");
@@ -429,15 +417,9 @@ void push_stop(struct push *p)
 
 bool push_join(struct push *p, unsigned wait_ms)
 {
-	struct timespec until;
-
 	if (!p->has_thread)
 		return true;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += wait_ms * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	if (pthread_timedjoin_np(p->thread, NULL, &until) != 0)
+	if (!wait_join(p->thread, wait_ms))
 		return false;
 	p->has_thread = false;
 	for (; p->first; p->first = p->first->next)

@@ -3,6 +3,7 @@
 
 #include "fuse/mount.h"
 #include "fuse/reply.h"
+#include "fuse/wait.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -463,16 +464,6 @@ static void *watch(void *arg)
 
 /* --- all of them --- */
 
-static void init_monotonic(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int requests_new(struct requests **out, struct mount *mount, unsigned timeout_ms,
 		 struct err *err)
 {
@@ -484,8 +475,8 @@ int requests_new(struct requests **out, struct mount *mount, unsigned timeout_ms
 	r->mount = mount;
 	r->timeout_ms = timeout_ms;
 	pthread_mutex_init(&r->lock, NULL);
-	init_monotonic(&r->watch);
-	init_monotonic(&r->none_left);
+	wait_cond_init(&r->watch);
+	wait_cond_init(&r->none_left);
 	rc = pthread_create(&r->watcher, NULL, watch, r);
 	if (rc)
 		return err_sys(err, rc, "cannot start a thread");
