@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -19,6 +20,8 @@ enum state { IDLE, COUNTING, LATE, KNOWN, NEVER };
 
 struct nlink {
 	struct archive *archive;
+	struct read_at meta; /* its metadata, until nlink_stop() */
+	atomic_bool stopping;
 	struct links links; /* constant once KNOWN */
 
 	/* Rises only.  Read without the lock; written under it, with release. */
@@ -31,6 +34,18 @@ struct nlink {
 	bool has_counter, has_waker;
 };
 
+static int read_unless_stopped(struct read_at *self, void *buf, size_t size, uint64_t offset,
+			       struct err *err)
+{
+	struct nlink *n = (struct nlink *)((char *)self - offsetof(struct nlink, meta));
+
+	if (n->stopping)
+		return err_set(err, ECANCELED, "stopped");
+	return read_at_exact(stream_read_at(archive_meta(n->archive)), buf, size, offset, err);
+}
+
+static const struct read_at_ops unless_stopped = { .read = read_unless_stopped };
+
 struct nlink *nlink_new(struct archive *archive)
 {
 	struct nlink *n = calloc(1, sizeof(*n));
@@ -39,6 +54,8 @@ struct nlink *nlink_new(struct archive *archive)
 	if (!n)
 		return NULL;
 	n->archive = archive;
+	n->meta = (struct read_at){ .ops = &unless_stopped,
+				    .size = stream_size(archive_meta(archive)) };
 	links_init(&n->links);
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -60,6 +77,20 @@ void nlink_free(struct nlink *n)
 	pthread_cond_destroy(&n->counted);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
+}
+
+void nlink_stop(struct nlink *n)
+{
+	n->stopping = true;
+}
+
+size_t nlink_memory(struct nlink *n)
+{
+	size_t bytes = sizeof(*n);
+
+	if (atomic_load_explicit(&n->state, memory_order_acquire) == KNOWN)
+		bytes += n->links.capacity * sizeof(n->links.files[0]);
+	return bytes;
 }
 
 /* --- counting --- */
@@ -89,7 +120,7 @@ static int count(struct nlink *n, struct err *err)
 	if (tree->version == PXAR_VERSION_1 && stream_size(meta) > NLINK_SINGLE_STREAM_SIZE_MAX)
 		return err_set(err, E2BIG, "a single stream of this size is not read for it");
 	hint_all(meta);
-	return links_read(&n->links, tree, stream_read_at(meta), secret, err);
+	return links_read(&n->links, tree, &n->meta, secret, err);
 }
 
 static void *counter(void *arg)

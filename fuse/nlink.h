@@ -14,7 +14,7 @@
  * for an archive whose items cannot be followed to their end, and for large single streams,
  * where a pass would have to read all contents.
  *
- * Owner:   free with nlink_free(), after fetch_stop() or when no load can hang.
+ * Owner:   free with nlink_free(), after fetch_stop(), nlink_stop() or when no load can hang.
  * Threads: any number.
  */
 #ifndef PXARFS_NLINK_H
@@ -33,6 +33,12 @@ struct nlink;
 struct nlink *nlink_new(struct archive *archive);
 void nlink_free(struct nlink *n);
 DEFINE_AUTO_PTR(nlink)
+
+/* Make a count in progress end soon: with the chunk it waits for. */
+void nlink_stop(struct nlink *n);
+
+/* Bytes it keeps. */
+size_t nlink_memory(struct nlink *n);
 
 /* Begin to count, unless that has happened.  Cheap. */
 void nlink_start(struct nlink *n);

@@ -312,6 +312,13 @@ struct repo_reader *archive_reader(struct archive *a)
 	return a->reader;
 }
 
+size_t archive_memory(const struct archive *a)
+{
+	const struct stream *payload = atomic_load_explicit(&a->payload, memory_order_acquire);
+
+	return sizeof(*a) + stream_memory(a->meta) + (payload ? stream_memory(payload) : 0);
+}
+
 struct stream *archive_meta(struct archive *a)
 {
 	return a->meta;

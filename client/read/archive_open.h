@@ -49,6 +49,9 @@ const char *archive_display_name(const struct archive *a); /* "root.pxar", for m
 /* The session, for repo_reader_abort(); NULL for plain files. */
 struct repo_reader *archive_reader(struct archive *a);
 
+/* Bytes it keeps: its indexes, as far as they are open. */
+size_t archive_memory(const struct archive *a);
+
 /* The metadata (or only) stream. */
 struct stream *archive_meta(struct archive *a);
 

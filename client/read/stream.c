@@ -451,6 +451,11 @@ uint32_t stream_fingerprint(const struct stream *s)
 	return (uint32_t)(mixed >> 32) | 1;
 }
 
+size_t stream_memory(const struct stream *s)
+{
+	return sizeof(*s) + s->index_file.size;
+}
+
 struct fetch *stream_fetch(const struct stream *s)
 {
 	return s->fetch;

@@ -56,6 +56,7 @@ void stream_free(struct stream *s);
 DEFINE_AUTO_PTR(stream)
 
 uint64_t stream_size(const struct stream *s);
+size_t stream_memory(const struct stream *s); /* bytes it keeps, its index above all */
 /* Not 0, the same whenever this stream is opened, and another for another one, but for one in
  * 2^31. */
 uint32_t stream_fingerprint(const struct stream *s);
