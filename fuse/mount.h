@@ -43,6 +43,8 @@ enum mount_count {
 	MOUNT_COUNTERS
 };
 
+struct snaps;
+
 /* An archive that is shown, with what is kept for it alone. */
 struct shown {
 	struct archive *archive;
@@ -69,6 +71,7 @@ static inline void shown_let_go(struct shown *shown)
 
 struct mount {
 	struct shown single; /* the archive, where the mount shows just one */
+	struct snaps *snaps; /* the snapshots, where it shows many; else NULL */
 	struct fetch *fetch;
 	struct requests *requests;
 	struct dir_cache *folders;

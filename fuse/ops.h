@@ -10,6 +10,7 @@
  *	ops_dir.c    readdir, readdirplus
  *	ops_handle.c lookup of "." and "..", for file handles
  *	ops_read.c   read
+ *	ops_repo.c   all of them, for a mount of many snapshots: what is not in an archive
  *	ops_xattr.c  getxattr, listxattr, ioctl (inode flags, project id)
  */
 #ifndef PXARFS_OPS_H
@@ -17,7 +18,9 @@
 
 #include "fuse/mount.h"
 
-extern const struct fuse_lowlevel_ops ops_table; /* the session's user data: struct mount */
+/* The session's user data: struct mount. */
+extern const struct fuse_lowlevel_ops ops_table; /* of one archive */
+extern const struct fuse_lowlevel_ops ops_repo_table; /* of mount->snaps */
 
 /* --- for its siblings --- */
 
@@ -49,6 +52,20 @@ struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 
 /* The request of a look-up of "." or "..". */
 int ops_run_handle(struct request *rq);
+
+/* Append one row to a listing's answer, behind which it goes on with `cookie`; false: it is
+ * full.  ops_put_dots(): "." (0) or ".." (1). */
+bool ops_put_row(struct request *rq, const char *name, struct fuse_entry_param *e,
+		 uint64_t cookie);
+bool ops_put_dots(struct request *rq, uint64_t k);
+
+/* Run a listing (NULL: there was no memory). */
+void ops_list(struct request *rq, size_t size, off_t offset, bool plus);
+
+enum { OPS_READ_SIZE_MAX = 4 << 20 }; /* more than the kernel ever asks for */
+
+/* Answer a READ with bytes of a view.  -EAGAIN. */
+int ops_reply_content(struct request *rq, struct stream_view *view, uint64_t from, size_t size);
 
 void ops_readdir(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
 		 struct fuse_file_info *fi);

@@ -28,9 +28,8 @@ enum {
 	AHEAD_COUNT = 64,
 };
 
-/* Append one row to the answer; false: it is full. */
-static bool put_row(struct request *rq, const char *name, struct fuse_entry_param *e,
-		    uint64_t cookie)
+bool ops_put_row(struct request *rq, const char *name, struct fuse_entry_param *e,
+		 uint64_t cookie)
 {
 	char *at = (char *)rq->out.data + rq->out.size;
 	size_t room = rq->size - rq->out.size, n;
@@ -45,15 +44,15 @@ static bool put_row(struct request *rq, const char *name, struct fuse_entry_para
 	return true;
 }
 
-/* "." and "..": names without a number to look up. */
-static bool put_dots(struct request *rq, uint64_t k)
+/* Names without a number to look up. */
+bool ops_put_dots(struct request *rq, uint64_t k)
 {
 	struct fuse_entry_param e = { 0 };
 	bool is_self = k == 0 || rq->number == INODE_ROOT;
 
 	e.attr.st_ino = is_self ? rq->number : INODE_UNKNOWN;
 	e.attr.st_mode = S_IFDIR;
-	return put_row(rq, k == 0 ? "." : "..", &e, k + 1);
+	return ops_put_row(rq, k == 0 ? "." : "..", &e, k + 1);
 }
 
 static void hint_members(struct request *rq, size_t i)
@@ -140,13 +139,13 @@ static int put_member(struct request *rq, const struct tree *tree, size_t i, boo
 		if (rc == 0) {
 			if (!attributes)
 				e.ino = 0;
-			return put_row(rq, tree_entry_name(&rq->entry), &e, i + 3) ? 0 : 1;
+			return ops_put_row(rq, tree_entry_name(&rq->entry), &e, i + 3) ? 0 : 1;
 		}
 	}
 	if (rc < 0 && rc != -EBADMSG && rc != -EOVERFLOW)
 		return rc;
 	describe_unreadable(rq, slot, &name, stand_in, &e);
-	if (!put_row(rq, name, &e, i + 3))
+	if (!ops_put_row(rq, name, &e, i + 3))
 		return 1;
 	log_unreadable(rq, slot, rc);
 	return 0;
@@ -175,7 +174,7 @@ static int fill(struct request *rq, const struct tree *tree)
 	bool attributes = rq->plus && plus_wanted(&rq->mount->plus, count);
 
 	for (; rq->offset < DOTS_COUNT; rq->offset++)
-		if (!put_dots(rq, rq->offset))
+		if (!ops_put_dots(rq, rq->offset))
 			return 0;
 	for (; rq->offset - DOTS_COUNT < count; rq->offset++) {
 		int rc;
@@ -213,7 +212,7 @@ static int run_list(struct request *rq)
 	return 0;
 }
 
-static void list(struct request *rq, size_t size, off_t offset, bool plus)
+void ops_list(struct request *rq, size_t size, off_t offset, bool plus)
 {
 	if (!rq)
 		return;
@@ -229,13 +228,13 @@ void ops_readdir(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
 		 struct fuse_file_info *fi)
 {
 	(void)fi;
-	list(ops_request(fuse, "readdir", run_list, number, MOUNT_READDIR), size, offset, false);
+	ops_list(ops_request(fuse, "readdir", run_list, number, MOUNT_READDIR), size, offset, false);
 }
 
 void ops_readdirplus(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
 	(void)fi;
-	list(ops_request(fuse, "readdirplus", run_list, number, MOUNT_READDIRPLUS), size, offset,
+	ops_list(ops_request(fuse, "readdirplus", run_list, number, MOUNT_READDIRPLUS), size, offset,
 	     true);
 }

@@ -7,7 +7,6 @@ enum {
 	/* An answer of more pieces than this is put together in memory first; chunks so small
 	 * are not written by anyone we know. */
 	READ_PIECES_MAX = 64,
-	READ_SIZE_MAX = 4 << 20, /* more than the kernel ever asks for */
 };
 
 /* Where the content of rq->entry begins, in the view that *view then is. */
@@ -43,8 +42,7 @@ static int find_content(struct request *rq, const struct tree *tree, struct stre
 }
 
 /* From the chunks as they lie in the cache. */
-static int reply_content(struct request *rq, struct stream_view *view, uint64_t from,
-			 size_t size)
+int ops_reply_content(struct request *rq, struct stream_view *view, uint64_t from, size_t size)
 {
 	struct iovec pieces[READ_PIECES_MAX];
 	size_t count = READ_PIECES_MAX;
@@ -89,7 +87,7 @@ static int run_read(struct request *rq)
 	}
 	rc = find_content(rq, tree, &view, &begin);
 	if (rc == 0)
-		rc = reply_content(rq, view, begin + rq->offset, size);
+		rc = ops_reply_content(rq, view, begin + rq->offset, size);
 	if (rc < 0)
 		return rc;
 	mount_count(rq->mount, MOUNT_READ_BYTES, size);
@@ -106,7 +104,7 @@ void ops_read(fuse_req_t fuse, fuse_ino_t number, size_t size, off_t offset,
 	(void)fi;
 	if (!rq)
 		return;
-	rq->size = size < READ_SIZE_MAX ? size : READ_SIZE_MAX;
+	rq->size = size < OPS_READ_SIZE_MAX ? size : OPS_READ_SIZE_MAX;
 	rq->offset = (uint64_t)offset;
 	request_go(rq);
 }

@@ -285,6 +285,7 @@ static int begin_job(struct worker *w)
 	w->has_payload = false;
 	w->unknown_count = 0;
 	wbuf_clear(&w->window.bytes);
+	wbuf_clear(&w->entry.scratch.bytes);
 	w->window.narrow_end = 0;
 	rc = archive_tree_try(a, &w->meta, &w->tree, NULL);
 	if (rc < 0 || w->tree->version == PXAR_VERSION_1)

@@ -3,10 +3,12 @@
 
 #include "client/cmd/log.h"
 #include "fuse/descend.h"
+#include "fuse/inode.h"
 #include "fuse/mount.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/sysmacros.h>
 
 enum {
@@ -72,7 +74,10 @@ int reply_code(int rc)
 	case -ENAMETOOLONG:
 	case -EOVERFLOW:
 	case -ESTALE:
+	case -ENOKEY:
+	case -EKEYREJECTED:
 	/* of the moment */
+	case -ENFILE:
 	case -EINTR:
 	case -ENOMEM:
 	case -ENOTCONN:
@@ -82,13 +87,35 @@ int reply_code(int rc)
 	}
 }
 
+const char *reply_subject(const struct request *rq)
+{
+	return rq->shown ? rq->shown->name : "repository";
+}
+
+/* Of an archive, the path; the message of what is above names that itself. */
+static void name_place(struct request *rq, char out[DESCEND_NAME_SIZE])
+{
+	const struct shown *shown = rq->shown;
+
+	if (shown && shown->archive && inode_decode(rq->number).slot == shown->slot)
+		descend_name(rq->mount, rq->shown, rq->number, out);
+	else
+		snprintf(out, DESCEND_NAME_SIZE, "inode %" PRIu64, rq->number);
+}
+
+/* What is not the doing of who asks. */
+static bool is_worth_a_word(int code)
+{
+	return code == EIO || code == ENOKEY || code == EKEYREJECTED || code == ENFILE;
+}
+
 static void log_failure(struct request *rq, int rc)
 {
 	char path[DESCEND_NAME_SIZE];
 	const char *name = rq->name.size ? (const char *)rq->name.data : "";
 
-	descend_name(rq->mount, rq->shown, rq->number, path);
-	log_error("%s: %s of %s%s%s: %s", rq->shown->name, rq->what,
+	name_place(rq, path);
+	log_error("%s: %s of %s%s%s: %s", reply_subject(rq), rq->what,
 		  path, name[0] ? ", " : "", name,
 		  err_text(&rq->err, rc));
 }
@@ -97,7 +124,7 @@ void reply_error(struct request *rq, int rc)
 {
 	int code = reply_code(rc);
 
-	if (code == EIO)
+	if (is_worth_a_word(code))
 		log_failure(rq, rc);
 	fuse_reply_err(request_settle(rq), code);
 }

@@ -24,6 +24,9 @@ int reply_stat(const struct tree_entry *e, uint64_t number, nlink_t names, struc
  * way to it is EIO. */
 int reply_code(int rc);
 
+/* What a request is about, for messages. */
+const char *reply_subject(const struct request *rq);
+
 /* Fail the request; logs rq->err when that is not the caller's own doing. */
 void reply_error(struct request *rq, int rc);
 

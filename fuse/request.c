@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/request.h"
 
+#include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/reply.h"
+#include "fuse/snaps.h"
 #include "fuse/wait.h"
 
 #include <assert.h>
@@ -107,14 +109,29 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->state = REQUEST_RUNNING;
 	rq->verdict = 0;
 	rq->watched = rq->has_payload = rq->wants_payload_index = false;
-	rq->wants_links = rq->steps_over_damage = false;
+	rq->wants_links = rq->wants_fetch = rq->steps_over_damage = false;
+	rq->takes_failure = false;
+	rq->failure = 0;
+	rq->meta.is_missing = false;
 	rq->bad_count = 0;
 	rq->err.text[0] = '\0';
 	wbuf_clear(&rq->name);
-	wbuf_clear(&rq->window.bytes);
-	rq->shown = &r->mount->single;
-	stream_view_init(&rq->meta, archive_meta(rq->shown->archive));
+	rq->shown = NULL;
+	if (!r->mount->snaps)
+		request_show(rq, &r->mount->single);
 	return rq;
+}
+
+void request_show(struct request *rq, struct shown *shown)
+{
+	rq->shown = shown;
+	/* What these hold is of the last request's archive. */
+	if (shown->hold)
+		wbuf_clear(&rq->entry.scratch.bytes);
+	wbuf_clear(&rq->window.bytes);
+	rq->window.narrow_end = 0;
+	if (shown->archive)
+		stream_view_init(&rq->meta, archive_meta(shown->archive));
 }
 
 static bool is_large(const struct request *rq)
@@ -132,9 +149,14 @@ static void request_end(struct request *rq)
 	bool keep;
 
 	assert(!rq->fuse);
-	stream_view_release(&rq->meta);
+	chunk_unref(rq->held);
+	rq->held = NULL;
 	if (rq->has_payload)
 		stream_view_release(&rq->payload);
+	if (rq->shown && rq->shown->archive)
+		stream_view_release(&rq->meta);
+	if (rq->shown)
+		shown_let_go(rq->shown);
 	folder_unref(rq->folder);
 	rq->folder = NULL;
 
@@ -267,6 +289,9 @@ static void ask(struct request *rq)
 	case REQUEST_WAIT_LINKS:
 		nlink_wait(rq->shown->nlink, &rq->wait);
 		break;
+	case REQUEST_WAIT_FETCH:
+		fetch_get(rq->mount->fetch, &rq->want, &rq->wait);
+		break;
 	}
 }
 
@@ -279,6 +304,10 @@ static enum request_wait wait_of(struct request *rq)
 	if (rq->wants_links) {
 		rq->wants_links = false;
 		return REQUEST_WAIT_LINKS;
+	}
+	if (rq->wants_fetch) {
+		rq->wants_fetch = false;
+		return REQUEST_WAIT_FETCH;
 	}
 	assert(rq->meta.is_missing || (rq->has_payload && rq->payload.is_missing));
 	return rq->meta.is_missing ? REQUEST_WAIT_META : REQUEST_WAIT_PAYLOAD;
@@ -341,6 +370,12 @@ static int verdict_on(struct request *rq)
 	return verdict;
 }
 
+static void hold_chunk(struct request *rq, struct chunk *chunk)
+{
+	chunk_unref(rq->held);
+	rq->held = chunk;
+}
+
 /* Take what the wait brought; false: that was the end of the request. */
 static bool absorb(struct request *rq)
 {
@@ -357,6 +392,8 @@ static bool absorb(struct request *rq)
 		return true; /* it waited for nothing, or no chunk */
 	if (rc == 0 && rq->waits_for == REQUEST_WAIT_PAYLOAD_INDEX)
 		chunk_unref(chunk);
+	else if (rc == 0 && rq->waits_for == REQUEST_WAIT_FETCH)
+		hold_chunk(rq, chunk);
 	else if (rc == 0)
 		rc = stream_view_hold(rq->waits_for == REQUEST_WAIT_META ? &rq->meta :
 									   &rq->payload, chunk);
@@ -365,17 +402,43 @@ static bool absorb(struct request *rq)
 		rq->bad_chunks[rq->bad_count++] = rq->meta.missing;
 		rq->bad_err = rq->err;
 		rc = 0;
+	} else if (rq->takes_failure) {
+		rq->failure = rc;
+		rc = 0;
 	}
 	if (rc < 0)
 		request_fail(rq, rc);
 	return rc == 0;
 }
 
+/* Open the archive that its number is of, where that is not so already. */
+static int enter(struct request *rq)
+{
+	struct snaps *snaps = rq->mount->snaps;
+	unsigned slot = inode_decode(rq->number).slot;
+	struct shown *shown;
+	struct node *node;
+	int rc;
+
+	if (rq->shown || slot == 0)
+		return 0;
+	node = snaps_at(snaps, slot);
+	if (!node)
+		return err_set(&rq->err, ESTALE, "nobody has this number");
+	rc = snaps_enter(snaps, node, &shown, &rq->want, &rq->err);
+	rq->wants_fetch = rc == -EAGAIN;
+	if (rc == 0)
+		request_show(rq, shown);
+	return rc;
+}
+
 void request_go(struct request *rq)
 {
 	while (absorb(rq)) {
-		int rc = rq->run(rq);
+		int rc = enter(rq);
 
+		if (rc == 0)
+			rc = rq->run(rq);
 		if (rc == 0) {
 			request_end(rq);
 			return;

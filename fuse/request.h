@@ -60,6 +60,7 @@ enum request_wait {
 	REQUEST_WAIT_PAYLOAD, /* the same of its payload view */
 	REQUEST_WAIT_PAYLOAD_INDEX, /* archive_payload_wait() */
 	REQUEST_WAIT_LINKS, /* nlink_wait() */
+	REQUEST_WAIT_FETCH, /* what it wants of the fetcher itself */
 };
 
 struct request {
@@ -74,12 +75,18 @@ struct request {
 	bool plus; /* READDIRPLUS */
 	bool privileged; /* the caller is root */
 	struct wbuf name; /* NUL-terminated */
-	struct shown *shown; /* the archive it is about */
+	/* The archive it is about, held; `meta` is initialised.  NULL: something else, or the
+	 * archive is yet to be opened. */
+	struct shown *shown;
 
 	/* For the operation; kept when it runs again. */
 	struct stream_view meta, payload;
 	bool has_payload; /* `payload` is initialised */
-	bool wants_payload_index, wants_links; /* set before -EAGAIN, see request_wait */
+	bool wants_payload_index, wants_links, wants_fetch; /* set before -EAGAIN, see request_wait */
+	struct fetch_want want; /* with wants_fetch */
+	struct chunk *held; /* what that brought */
+	bool takes_failure; /* when a wait fails run() is told by `failure`, and answers */
+	int failure; /* 0 or a negative errno; `err` says why */
 	bool steps_over_damage; /* a damaged metadata chunk is told to run(), see below */
 	struct folder *folder; /* with a reference */
 	struct tree_entry entry;
@@ -134,6 +141,9 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 
 /* Run it.  Its answer may come now or later; the request must not be used after this. */
 void request_go(struct request *rq);
+
+/* Have it be about an archive, which is the request's to let go from now on. */
+void request_show(struct request *rq, struct shown *shown);
 
 /* Answer with an error instead of running it. */
 void request_fail(struct request *rq, int rc);

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/snaps_priv.h"
+
+#include "fuse/inode.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* While something is open the keeper looks after it so often. */
+enum { LOOK_MS = 10 * 1000 };
+
+uint64_t snaps_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void snaps_kick(struct snaps *s)
+{
+	s->is_kicked = true;
+	pthread_cond_signal(&s->work);
+}
+
+/* --- asking --- */
+
+static bool is_gone(struct snaps *s, const struct node *node)
+{
+	bool gone;
+
+	repo_tree_lock(s->tree);
+	gone = node->is_gone;
+	repo_tree_unlock(s->tree);
+	return gone;
+}
+
+static void want_node(struct snaps *s, struct node *node, uint64_t index,
+		      struct fetch_want *want)
+{
+	repo_tree_lock(s->tree);
+	repo_tree_want(node, index, want);
+	repo_tree_unlock(s->tree);
+}
+
+int snaps_has_files(struct snaps *s, struct node *snapshot, struct fetch_want *want,
+		    struct err *err)
+{
+	bool known;
+
+	if (is_gone(s, snapshot))
+		return err_set(err, ESTALE, "it is not there any more");
+	pthread_mutex_lock(&s->lock);
+	known = snapshot->u.snapshot.snap && snapshot->u.snapshot.snap->is_known;
+	pthread_mutex_unlock(&s->lock);
+	if (known)
+		return 0;
+	want_node(s, snapshot, 0, want);
+	return -EAGAIN;
+}
+
+int snaps_enter(struct snaps *s, struct node *file, struct shown **out, struct fetch_want *want,
+		struct err *err)
+{
+	struct opened *o;
+
+	if (is_gone(s, file))
+		return err_set(err, ESTALE, "it is not there any more");
+	pthread_mutex_lock(&s->lock);
+	o = file->u.file.opened;
+	if (o)
+		o->users++;
+	pthread_mutex_unlock(&s->lock);
+	if (o) {
+		*out = &o->shown;
+		return 0;
+	}
+	want_node(s, file, 0, want);
+	return -EAGAIN;
+}
+
+struct stream *snaps_image(struct shown *shown)
+{
+	return ((struct opened *)shown)->image;
+}
+
+struct node *snaps_at(struct snaps *s, unsigned slot)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&s->lock);
+	node = slot <= INODE_SLOT_MAX ? s->slots[slot] : NULL;
+	pthread_mutex_unlock(&s->lock);
+	return node;
+}
+
+int snaps_slot(struct snaps *s, struct node *archive, unsigned *slot, struct err *err)
+{
+	pthread_mutex_lock(&s->lock);
+	if (!archive->slot && s->slot_count < INODE_SLOT_MAX) {
+		archive->slot = (uint16_t)++s->slot_count;
+		s->slots[archive->slot] = archive;
+	}
+	*slot = archive->slot;
+	pthread_mutex_unlock(&s->lock);
+	return *slot ? 0 : err_set(err, ENFILE, "%u archives were entered, more cannot be told "
+				   "apart until the next mount", INODE_SLOT_MAX);
+}
+
+int snaps_blob_size(struct snaps *s, struct node *blob, uint64_t *size, struct fetch_want *want)
+{
+	repo_tree_lock(s->tree);
+	*size = blob->u.file.size;
+	if (*size == UINT64_MAX)
+		repo_tree_want(blob, SNAPS_BLOB_SIZE, want);
+	repo_tree_unlock(s->tree);
+	return *size == UINT64_MAX ? -EAGAIN : 0;
+}
+
+void snaps_blob_want(struct snaps *s, struct node *blob, struct fetch_want *want)
+{
+	repo_tree_lock(s->tree);
+	repo_tree_want(blob, SNAPS_BLOB_CONTENT, want);
+	want->size = (size_t)blob->u.file.size;
+	want->class_ = CHUNK_PAYLOAD;
+	repo_tree_unlock(s->tree);
+}
+
+struct repo_tree *snaps_tree(struct snaps *s)
+{
+	return s->tree;
+}
+
+int snaps_prove(struct snaps *s, struct err *err)
+{
+	struct node *root = repo_tree_node(s->tree, 0);
+	struct fetch_want want;
+	struct chunk *none;
+
+	for (;;) {
+		int rc = root->kind == NODE_SNAPSHOT ?
+				 snaps_has_files(s, root, &want, err) :
+				 repo_tree_has_children(s->tree, root, &want, err);
+
+		if (rc == -EAGAIN)
+			rc = fetch_wait_for(s->params.fetch, &want, &none, err);
+		else
+			return rc;
+		if (rc < 0)
+			return rc;
+		chunk_unref(none);
+	}
+}
+
+/* --- closing --- */
+
+/* Taken out, to be freed. */
+struct closing {
+	struct visit *visits;
+	struct opened *opened;
+};
+
+static bool is_idle(const struct visit *visit)
+{
+	bool idle = visit->users == 0;
+
+	for (const struct opened *o = visit->opened; o; o = o->next)
+		idle &= o->users == 0;
+	return idle;
+}
+
+static size_t opened_bytes(const struct opened *o)
+{
+	if (o->image)
+		return stream_memory(o->image);
+	return archive_memory(o->shown.archive) + nlink_memory(o->shown.nlink);
+}
+
+static void take_opened(struct snaps *s, struct opened *o, struct closing *out)
+{
+	struct opened **link = &o->visit->opened;
+
+	while (*link != o)
+		link = &(*link)->next;
+	*link = o->next;
+	o->node->u.file.opened = NULL;
+	o->next = out->opened;
+	out->opened = o;
+	s->stats.archives--;
+}
+
+static void take_visit(struct snaps *s, struct visit *visit, struct closing *out)
+{
+	struct visit **link = &s->visits;
+
+	while (visit->opened)
+		take_opened(s, visit->opened, out);
+	while (*link != visit)
+		link = &(*link)->next;
+	*link = visit->next;
+	visit->snap->visit = NULL;
+	visit->next = out->visits;
+	out->visits = visit;
+	s->stats.snapshots--;
+}
+
+static void take_old(struct snaps *s, uint64_t now, struct closing *out)
+{
+	for (struct visit *visit = s->visits, *next; visit; visit = next) {
+		next = visit->next;
+		if (is_idle(visit) && (now >= visit->used_ms + s->params.idle_ms ||
+					 is_gone(s, visit->snap->node)))
+			take_visit(s, visit, out);
+	}
+}
+
+static void take_surplus(struct snaps *s, struct closing *out)
+{
+	while (s->stats.snapshots > s->params.open_max) {
+		struct visit *oldest = NULL;
+
+		for (struct visit *i = s->visits; i; i = i->next)
+			if (is_idle(i) && (!oldest || i->used_ms < oldest->used_ms))
+				oldest = i;
+		if (!oldest)
+			return;
+		take_visit(s, oldest, out);
+	}
+}
+
+/* The one that was not used for longest, but for the one that was used last. */
+static struct opened *find_oldest(struct snaps *s, size_t *bytes)
+{
+	struct opened *oldest = NULL, *newest = NULL;
+
+	*bytes = 0;
+	for (struct visit *i = s->visits; i; i = i->next)
+		for (struct opened *o = i->opened; o; o = o->next) {
+			*bytes += opened_bytes(o);
+			if (!newest || o->used_ms > newest->used_ms)
+				newest = o;
+			if (o->users == 0 && (!oldest || o->used_ms < oldest->used_ms))
+				oldest = o;
+		}
+	return oldest == newest ? NULL : oldest;
+}
+
+static void take_large(struct snaps *s, struct closing *out)
+{
+	struct opened *oldest = find_oldest(s, &s->stats.bytes);
+
+	while (oldest && s->stats.bytes > s->params.bytes_max) {
+		take_opened(s, oldest, out);
+		oldest = find_oldest(s, &s->stats.bytes);
+	}
+}
+
+/* Without the lock. */
+static void close_all(struct closing *c)
+{
+	for (struct opened *next; c->opened; c->opened = next) {
+		next = c->opened->next;
+		snaps_opened_free(c->opened);
+	}
+	for (struct visit *next; c->visits; c->visits = next) {
+		next = c->visits->next;
+		snapshot_open_free(c->visits->open);
+		free(c->visits);
+	}
+}
+
+void snaps_close_idle(struct snaps *s, uint64_t now)
+{
+	struct closing c = { 0 };
+
+	pthread_mutex_lock(&s->lock);
+	take_old(s, now, &c);
+	take_surplus(s, &c);
+	take_large(s, &c);
+	pthread_mutex_unlock(&s->lock);
+	close_all(&c);
+}
+
+void snaps_stats(struct snaps *s, struct snaps_stats *out)
+{
+	pthread_mutex_lock(&s->lock);
+	*out = s->stats;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- the keeper --- */
+
+/* On any thread, also one that a request in this folder waits for. */
+static void on_gone(void *arg, const struct node *child)
+{
+	struct snaps *s = arg;
+	struct node *node = (struct node *)child;
+
+	pthread_mutex_lock(&s->lock);
+	node->next = NULL;
+	*s->gone_end = node;
+	s->gone_end = &node->next;
+	snaps_kick(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void tell_kernel(struct snaps *s, struct node *gone)
+{
+	for (struct node *next; gone; gone = next) {
+		struct inode parent = { .is_folder = true, .offset = gone->parent->id };
+
+		next = gone->next;
+		if (s->fuse)
+			fuse_lowlevel_notify_inval_entry(s->fuse, inode_encode(&parent), gone->name,
+							 strlen(gone->name));
+	}
+}
+
+static struct node *take_gone(struct snaps *s)
+{
+	struct node *gone = s->gone;
+
+	s->gone = NULL;
+	s->gone_end = &s->gone;
+	return gone;
+}
+
+/* Under the lock: until there is something to do, or `look_ms`. */
+static void await_work(struct snaps *s, uint64_t look_ms)
+{
+	struct timespec until = { .tv_sec = (time_t)(look_ms / 1000),
+				  .tv_nsec = (long)(look_ms % 1000) * 1000000 };
+
+	while (!s->is_kicked && !s->is_stopping) {
+		if (!s->is_entered)
+			pthread_cond_wait(&s->work, &s->lock);
+		else if (pthread_cond_timedwait(&s->work, &s->lock, &until) == ETIMEDOUT)
+			break;
+	}
+	s->is_kicked = false;
+}
+
+static void *keeper(void *arg)
+{
+	unsigned period = 0;
+	struct snaps *s = arg;
+	uint64_t next_look;
+
+	pthread_setname_np(pthread_self(), "keeper");
+	period = s->params.refresh_ms < LOOK_MS ? s->params.refresh_ms : LOOK_MS;
+	next_look = snaps_now_ms() + s->params.refresh_ms;
+	pthread_mutex_lock(&s->lock);
+	while (!s->is_stopping) {
+		struct node *gone = take_gone(s);
+		bool look = s->is_entered && snaps_now_ms() >= next_look;
+
+		pthread_mutex_unlock(&s->lock);
+		snaps_close_idle(s, snaps_now_ms());
+		tell_kernel(s, gone);
+		if (look) {
+			repo_tree_look_again(s->tree);
+			next_look = snaps_now_ms() + s->params.refresh_ms;
+		}
+		pthread_mutex_lock(&s->lock);
+		await_work(s, snaps_now_ms() + period);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+int snaps_start(struct snaps *s, struct fuse_session *session, struct err *err)
+{
+	int rc;
+
+	s->fuse = session;
+	rc = pthread_create(&s->keeper, NULL, keeper, s);
+	if (rc)
+		return err_sys(err, rc, "cannot start a thread");
+	s->has_keeper = true;
+	return 0;
+}
+
+void snaps_stop(struct snaps *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_stopping = true;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool snaps_join(struct snaps *s, unsigned wait_ms)
+{
+	struct timespec until;
+
+	if (!s->has_keeper)
+		return true;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += wait_ms * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	if (pthread_timedjoin_np(s->keeper, NULL, &until) != 0)
+		return false;
+	s->has_keeper = false;
+	return true;
+}
+
+void snaps_abort(struct snaps *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (struct visit *i = s->visits; i; i = i->next)
+		snapshot_open_abort(i->open);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- beginning and end --- */
+
+static void init_monotonic(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int snaps_new(struct snaps **out, const struct snaps_params *params, struct err *err)
+{
+	AUTO(snaps) struct snaps *s = calloc(1, sizeof(*s));
+	struct repo_tree_params tree = { .repo = params->repo,
+					 .fetch = params->fetch,
+					 .ns = params->ns,
+					 .snapshot = params->snapshot,
+					 .refresh_ms = params->refresh_ms,
+					 .load = snaps_load,
+					 .gone = on_gone,
+					 .arg = s };
+	int rc;
+
+	if (!s)
+		return err_set(err, ENOMEM, "out of memory");
+	s->params = *params;
+	s->gone_end = &s->gone;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->opened, NULL);
+	init_monotonic(&s->work);
+	s->slots = calloc(INODE_SLOT_MAX + 1, sizeof(struct node *));
+	if (!s->slots)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = repo_tree_new(&s->tree, &tree, err);
+	if (rc == 0)
+		*out = steal(&s);
+	return rc;
+}
+
+void snaps_free(struct snaps *s)
+{
+	struct closing c = { 0 };
+
+	if (!s)
+		return;
+	if (s->tree)
+		repo_tree_drain(s->tree);
+	while (s->visits)
+		take_visit(s, s->visits, &c);
+	close_all(&c);
+	for (struct snap *next; s->snaps; s->snaps = next) {
+		next = s->snaps->next;
+		free(s->snaps);
+	}
+	repo_tree_free(s->tree);
+	free(s->slots);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->opened);
+	pthread_cond_destroy(&s->work);
+	free(s);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of snaps share. */
+#ifndef PXARFS_SNAPS_PRIV_H
+#define PXARFS_SNAPS_PRIV_H
+
+#include "client/read/snapshot_open.h"
+#include "fuse/snaps.h"
+
+#include <pthread.h>
+
+enum { SNAPS_PATH_SIZE = 1024 };
+
+/* What is kept of a snapshot that was entered. */
+struct snap {
+	struct node *node;
+	struct snap *next;
+	struct visit *visit; /* NULL: closed */
+	bool is_opening;
+	bool is_known; /* its files are children of its node */
+	bool has_log;
+	struct digest listing; /* of its files' names, sizes and checksums */
+};
+
+/* A snapshot that is open. */
+struct visit {
+	struct snapshot_open *open;
+	struct snap *snap;
+	unsigned users; /* loads in it */
+	uint64_t used_ms;
+	struct opened *opened;
+	struct visit *next;
+};
+
+/* An archive or image that is open. */
+struct opened {
+	struct shown shown; /* first; archive NULL: an image */
+	struct stream *image;
+	struct snaps *owner;
+	struct visit *visit;
+	struct node *node;
+	unsigned users; /* requests and others that hold it */
+	uint64_t used_ms;
+	struct opened *next;
+	char path[SNAPS_PATH_SIZE]; /* for messages */
+};
+
+struct snaps {
+	struct snaps_params params;
+	struct repo_tree *tree;
+
+	pthread_mutex_t lock; /* guards all below, and what is in it */
+	pthread_cond_t opened; /* a snapshot was, or could not be */
+	struct snap *snaps;
+	struct visit *visits;
+	struct node **slots; /* INODE_SLOT_MAX + 1; 0 is nobody's */
+	unsigned slot_count;
+	struct snaps_stats stats;
+
+	pthread_cond_t work; /* of the keeper */
+	struct node *gone, **gone_end; /* names to be told of, linked by `next` */
+	bool is_entered, is_stopping, is_kicked;
+
+	struct fuse_session *fuse; /* the rest: of who calls snaps_start(), _stop() and _join() */
+	pthread_t keeper;
+	bool has_keeper;
+};
+
+uint64_t snaps_now_ms(void);
+
+/* There may be something to close.  Under the lock. */
+void snaps_kick(struct snaps *s);
+
+/* As repo_tree_params.load; `arg` is the snaps. */
+int snaps_load(void *arg, struct node *node, struct fetch_worker *worker, uint64_t index,
+	       struct chunk *chunk, struct err *err);
+
+void snaps_opened_free(struct opened *o);
+
+#endif
