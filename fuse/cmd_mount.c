@@ -193,20 +193,36 @@ static int find_file(struct arguments *a, const char *text, struct err *err)
 	return 0;
 }
 
-/* One word that is a file or REPOSITORY::SNAPSHOT/ARCHIVE. */
+static bool is_regular_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static const char *unless_empty(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+/* One word that is an archive's file, or a repository with or without something of it. */
 static int find_source(struct arguments *a, const char *text, struct err *err)
 {
+	struct serve_params *p = &a->params;
 	int rc;
 
-	if (!mount_source_is(text) || access(text, F_OK) == 0)
+	if (mount_source_is_file(text) || is_regular_file(text))
 		return find_file(a, text, err);
+	if (p->repository || p->ns)
+		return err_set(err, EINVAL, "%s: a source says itself which repository and "
+			       "namespace are meant", text);
 	rc = mount_source_parse(text, &a->source, err);
 	if (rc < 0)
 		return rc;
-	a->params.repository = a->source.repository;
-	a->params.ns = a->source.ns;
-	a->params.snapshot = a->source.snapshot;
-	a->params.archive = a->source.archive;
+	p->repository = a->source.repository;
+	p->ns = a->source.ns;
+	p->snapshot = unless_empty(a->source.snapshot);
+	p->archive = unless_empty(a->source.archive);
 	return 0;
 }
 
@@ -277,7 +293,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 	};
 	char **args;
 	size_t count;
-	int rc, status = opts_parse(self, table, argc, argv, 2, 3, &args, &count);
+	int rc = 0, status = opts_parse(self, table, argc, argv, 1, 3, &args, &count);
 
 	if (status >= 0)
 		return status;
@@ -285,10 +301,9 @@ static int run(const struct cmd *self, int argc, char **argv)
 		return opts_usage(self, "%s", err.text);
 	if (count == 2) {
 		rc = find_source(&a, args[0], &err);
-	} else {
+	} else if (count == 3) {
 		a.params.snapshot = args[0];
 		a.params.archive = args[1];
-		rc = 0;
 	}
 	if (rc == 0)
 		rc = find_mount_point(&a, args[count - 1], &err);
@@ -305,12 +320,14 @@ static int run(const struct cmd *self, int argc, char **argv)
 
 const struct cmd cmd_mount = {
 	.name = "mount",
-	.synopsis = "SNAPSHOT ARCHIVE MOUNTPOINT | FILE MOUNTPOINT | SOURCE MOUNTPOINT",
-	.summary = "Show an archive of a snapshot, or an archive file, as a file system",
+	.synopsis = "MOUNTPOINT | SNAPSHOT ARCHIVE MOUNTPOINT | FILE MOUNTPOINT | "
+		    "SOURCE MOUNTPOINT",
+	.summary = "Show all snapshots, an archive of one, or an archive file, as a file system",
 	.description =
+		"With MOUNTPOINT alone, all snapshots: [ns/NAME/]TYPE/ID/TIME/ARCHIVE/PATH.\n"
 		"SNAPSHOT is TYPE/ID/TIME, TYPE/ID/latest or TYPE/ID; ARCHIVE is NAME.pxar.\n"
 		"FILE is a .pxar, or a .mpxar with its .ppxar beside it.\n"
-		"SOURCE is REPOSITORY::[ns/NAMESPACE/]TYPE/ID/TIME/ARCHIVE, as in fstab.\n"
+		"SOURCE is REPOSITORY[::[ns/NAMESPACE/]SNAPSHOT[/ARCHIVE]], as in fstab.\n"
 		"Nothing is read before it is asked for.  Unmount with umount(8).",
 	.run = run,
 };

@@ -57,6 +57,7 @@ static const struct word words[] = {
 	{ "metrics", WORD_PATH_ABSOLUTE, FIELD(metrics), false },
 	{ "readahead", WORD_SIZE_OR_NONE, FIELD(readahead_bytes), false },
 	{ "timeout", WORD_SECONDS, FIELD(timeout_ms), false },
+	{ "refresh", WORD_SECONDS, FIELD(refresh_ms), false },
 	{ "readers", WORD_READERS, FIELD(reader_count), false },
 	{ "push", WORD_PUSH, FIELD(push_max), false },
 	{ "uid", WORD_USER, 0, false },
@@ -118,6 +119,7 @@ void mount_opts_init(struct mount_opts *o, bool is_root)
 		.cache_bytes = MOUNT_OPTS_CACHE_BYTES,
 		.readahead_bytes = MOUNT_OPTS_READAHEAD_BYTES,
 		.timeout_ms = MOUNT_OPTS_TIMEOUT_SECONDS * 1000,
+		.refresh_ms = MOUNT_OPTS_REFRESH_SECONDS * 1000,
 		.reader_count = MOUNT_OPTS_READERS,
 		.push_max = MOUNT_OPTS_PUSH,
 	};

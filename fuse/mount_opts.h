@@ -24,6 +24,7 @@ enum {
 	MOUNT_OPTS_TIMEOUT_SECONDS = 60,
 	MOUNT_OPTS_TIMEOUT_SECONDS_MAX = 1000000,
 	MOUNT_OPTS_READERS = 4,
+	MOUNT_OPTS_REFRESH_SECONDS = 30,
 	MOUNT_OPTS_PUSH = 1024,
 	MOUNT_OPTS_PUSH_MAX = 65536,
 	MOUNT_OPTS_TEXT_SIZE_MAX = 65536,
@@ -46,6 +47,7 @@ struct mount_opts {
 	size_t cache_bytes;
 	size_t readahead_bytes; /* 0: off */
 	unsigned timeout_ms; /* of a request that waits for the repository */
+	unsigned refresh_ms; /* of listings of snapshots */
 	unsigned reader_count;
 	unsigned push_max; /* files pushed ahead of a reader; 0: none */
 	char keyfile[PATH_MAX]; /* "": none given */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PARTS_COUNT = 4 }; /* TYPE, ID, TIME, ARCHIVE */
+#define NS_PREFIX "ns/"
 
 /* The last "::" outside brackets, or NULL. */
 static const char *find_split(const char *text)
@@ -21,9 +21,29 @@ static const char *find_split(const char *text)
 	return found;
 }
 
-bool mount_source_is(const char *text)
+static bool ends_with(const char *text, size_t size, const char *end)
 {
-	return find_split(text) != NULL;
+	size_t end_size = strlen(end);
+
+	return size > end_size && memcmp(text + size - end_size, end, end_size) == 0;
+}
+
+/* ".pxar" and what its halves and stored names end in. */
+static bool is_archive_name(const char *text, size_t size)
+{
+	static const char *const ends[] = { ".pxar", ".mpxar", ".ppxar", ".pxar.meta", ".pxar.pld" };
+
+	if (ends_with(text, size, ".didx"))
+		size -= strlen(".didx");
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (ends_with(text, size, ends[i]))
+			return true;
+	return false;
+}
+
+bool mount_source_is_file(const char *text)
+{
+	return !find_split(text) && is_archive_name(text, strlen(text));
 }
 
 static int copy(char *out, size_t room, const char *begin, const char *end, const char *what,
@@ -38,61 +58,83 @@ static int copy(char *out, size_t room, const char *begin, const char *end, cons
 	return 0;
 }
 
-/* The begin of the last `count` components of a path; NULL when it has fewer. */
-static const char *last_components(const char *path, unsigned count)
+static const char *next_component(const char *p)
 {
-	const char *p = path + strlen(path);
+	const char *slash = strchr(p, '/');
 
-	while (p > path) {
-		if (p[-1] == '/' && --count == 0)
-			return p;
-		p--;
-	}
-	return count == 1 ? path : NULL;
+	return slash ? slash + 1 : NULL;
 }
 
-static int parse_ns(const char *begin, const char *end, struct mount_source *out,
-		    struct err *err)
+/* Whether `path` is all of SNAPSHOT[/ARCHIVE]; where the archive begins, NULL: nowhere. */
+static bool is_snapshot(const char *path, const char **archive)
 {
-	static const char prefix[] = "ns/";
+	char text[SNAPSHOT_PATH_SIZE];
+	const char *last = strrchr(path, '/');
+	struct snapshot_name name;
+	size_t size;
+	bool latest;
 
-	out->ns[0] = '\0';
-	if (begin == end)
-		return 0;
-	if (strncmp(begin, prefix, strlen(prefix)) != 0)
-		return err_set(err, EINVAL, "what stands before TYPE/ID/TIME/ARCHIVE is not "
-					    "ns/NAMESPACE/");
-	return copy(out->ns, sizeof(out->ns), begin + strlen(prefix), end - 1, "the namespace",
-		    err);
+	*archive = NULL;
+	if (!last)
+		return false;
+	if (snapshot_parse(path, NULL, &name, &latest, NULL) == 0)
+		return true;
+	size = (size_t)(last - path);
+	if (!is_archive_name(last + 1, strlen(last + 1)) || size >= sizeof(text))
+		return false;
+	memcpy(text, path, size);
+	text[size] = '\0';
+	*archive = last + 1;
+	return snapshot_parse(text, NULL, &name, &latest, NULL) == 0;
 }
 
-static int parse_parts(const char *text, struct mount_source *out, struct err *err)
+static int take_snapshot(const char *begin, const char *archive, struct mount_source *out,
+			 struct err *err)
 {
-	const char *split = find_split(text);
-	const char *path = split ? split + 2 : NULL;
-	const char *parts = path ? last_components(path, PARTS_COUNT) : NULL;
-	const char *archive;
+	const char *end = begin + strlen(begin);
+	int rc = copy(out->snapshot, sizeof(out->snapshot), begin, archive ? archive - 1 : end,
+		      "the snapshot", err);
+
+	if (rc == 0 && archive)
+		rc = copy(out->archive, sizeof(out->archive), archive, end, "the archive", err);
+	return rc;
+}
+
+/* What stands behind "::", with a namespace in front or not. */
+static int parse_path(const char *path, struct mount_source *out, struct err *err)
+{
+	bool has_ns = strncmp(path, NS_PREFIX, strlen(NS_PREFIX)) == 0;
+	const char *ns = has_ns ? path + strlen(NS_PREFIX) : NULL, *archive;
+	char text[SNAPSHOT_NS_SIZE_MAX + 1];
 	int rc;
 
-	if (!parts)
-		return err_set(err, EINVAL,
-			       "expected REPOSITORY::[ns/NAMESPACE/]TYPE/ID/TIME/ARCHIVE");
-	archive = last_components(parts, 1);
-	rc = copy(out->repository, sizeof(out->repository), text, split, "the repository", err);
-	if (rc == 0)
-		rc = parse_ns(path, parts, out, err);
-	if (rc == 0)
-		rc = copy(out->snapshot, sizeof(out->snapshot), parts, archive - 1,
-			  "the snapshot", err);
-	if (rc == 0)
-		rc = copy(out->archive, sizeof(out->archive), archive, archive + strlen(archive),
-			  "the archive", err);
-	return rc;
+	if (!has_ns && is_snapshot(path, &archive))
+		return take_snapshot(path, archive, out, err);
+	if (!has_ns)
+		return err_set(err, EINVAL, "expected REPOSITORY[::[ns/NAMESPACE/]TYPE/ID/TIME"
+			       "[/ARCHIVE]]");
+	/* The namespace has one component at least. */
+	for (const char *p = next_component(ns); p; p = next_component(p)) {
+		if (!is_snapshot(p, &archive))
+			continue;
+		rc = copy(text, sizeof(text), ns, p - 1, "the namespace", err);
+		if (rc == 0)
+			rc = snapshot_ns_parse(text, out->ns, err);
+		return rc < 0 ? rc : take_snapshot(p, archive, out, err);
+	}
+	if (!ns[0] || is_snapshot(ns, &archive))
+		return err_set(err, EINVAL, "the namespace is missing");
+	return snapshot_ns_parse(ns, out->ns, err);
 }
 
 int mount_source_parse(const char *text, struct mount_source *out, struct err *err)
 {
-	int rc = parse_parts(text, out, err);
+	const char *split = find_split(text), *end = split ? split : text + strlen(text);
+	int rc;
 
+	out->ns[0] = out->snapshot[0] = out->archive[0] = '\0';
+	rc = copy(out->repository, sizeof(out->repository), text, end, "the repository", err);
+	if (rc == 0 && split && split[2])
+		rc = parse_path(split + 2, out, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", text) : 0;
 }

@@ -134,6 +134,7 @@ static void stat_node(struct request *rq, const struct node *node, struct fuse_e
 		st->st_blocks = st->st_size / STAT_BLOCK_SIZE +
 				(st->st_size % STAT_BLOCK_SIZE != 0);
 	}
+	guise_apply(&rq->mount->guise, st);
 }
 
 /* --- an archive's root, seen from its snapshot --- */

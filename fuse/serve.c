@@ -11,6 +11,7 @@
 #include "fuse/mount.h"
 #include "fuse/ops.h"
 #include "fuse/session.h"
+#include "fuse/snaps.h"
 #include "fuse/stats.h"
 #include "fuse/wait.h"
 
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 
 enum {
@@ -35,6 +37,7 @@ enum {
 	STOP_MS = 300,
 	TEAR_DOWN_MS = 400,
 	SOURCE_SIZE_MAX = 8192,
+	FILES_WANTED = 4096, /* descriptors */
 };
 
 struct server {
@@ -75,6 +78,68 @@ static int open_snapshot(struct server *s, struct err *err)
 		 name.group.ns[0] ? "ns/" : "", name.group.ns, name.group.ns[0] ? "/" : "",
 		 p->snapshot, p->archive);
 	return 0;
+}
+
+/* A repository that holds snapshots made with a key may be mounted without it: these can then
+ * only be looked at from outside. */
+static void find_key(struct server *s)
+{
+	struct err err = ERR_INIT;
+	int rc = s->key ? 0 : keys_default(&s->key, &err);
+
+	if (rc < 0)
+		log_warn("encrypted snapshots cannot be read: the default key: %s",
+			 err_text(&err, rc));
+}
+
+static void name_source(struct server *s, const char *ns, const char *snapshot)
+{
+	snprintf(s->source, sizeof(s->source), "%s%s%s%s%s%s", s->repo->spelling,
+		 ns[0] || snapshot[0] ? "::" : "", ns[0] ? "ns/" : "", ns,
+		 ns[0] && snapshot[0] ? "/" : "", snapshot);
+}
+
+/* Each open snapshot has a few descriptors. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FILES_WANTED) {
+		limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* Many archives: those of one snapshot, or of all that a namespace has. */
+static int open_many(struct server *s, struct err *err)
+{
+	const struct serve_params *p = s->params;
+	struct snapshot_name name;
+	struct snaps_params params = { .fetch = s->fetch,
+				       .ns = p->ns ? p->ns : "",
+				       .snapshot = p->snapshot ? &name : NULL,
+				       .refresh_ms = p->opts.refresh_ms,
+				       .readahead_bytes = p->opts.readahead_bytes,
+				       .open_max = SNAPS_OPEN_MAX,
+				       .idle_ms = SNAPS_IDLE_MS,
+				       .bytes_max = SNAPS_BYTES_MAX };
+	int rc;
+
+	if (p->opts.exported)
+		return err_set(err, EOPNOTSUPP, "-o export: file handles are for a mount of one "
+			       "archive; numbers of many do not outlast a mount");
+	rc = repo_open(p->repository, &s->repo, err);
+	if (rc == 0 && p->snapshot)
+		rc = repo_resolve(s->repo, p->snapshot, params.ns, &name, err);
+	if (rc < 0)
+		return rc;
+	raise_file_limit();
+	find_key(s);
+	params.repo = s->repo;
+	params.key = s->key;
+	name_source(s, params.ns, p->snapshot ? p->snapshot : "");
+	rc = snaps_new(&s->mount.snaps, &params, err);
+	return rc < 0 ? rc : snaps_prove(s->mount.snaps, err);
 }
 
 /* No index speaks for a plain file, so its root is looked at before it is said to be mounted. */
@@ -124,6 +189,25 @@ static int open_disk_cache(struct server *s, struct err *err)
 	return 0;
 }
 
+static bool is_many(const struct server *s)
+{
+	return !s->params->file && !s->params->archive;
+}
+
+/* The archive of a mount that shows just one. */
+static int open_single(struct server *s, struct err *err)
+{
+	struct shown *single = &s->mount.single;
+	int rc = open_archive(s, err);
+
+	if (rc < 0)
+		return rc;
+	archive_set_readahead(single->archive, s->params->opts.readahead_bytes);
+	single->name = archive_display_name(single->archive);
+	single->nlink = nlink_new(single->archive);
+	return single->nlink ? 0 : err_set(err, ENOMEM, "out of memory");
+}
+
 static int set_up(struct server *s, struct err *err)
 {
 	size_t bytes = s->params->opts.cache_bytes;
@@ -138,14 +222,9 @@ static int set_up(struct server *s, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = open_disk_cache(s, err);
 	if (rc == 0)
-		rc = open_archive(s, err);
+		rc = is_many(s) ? open_many(s, err) : open_single(s, err);
 	if (rc < 0)
 		return rc;
-	archive_set_readahead(s->mount.single.archive, s->params->opts.readahead_bytes);
-	s->mount.single.name = archive_display_name(s->mount.single.archive);
-	s->mount.single.nlink = nlink_new(s->mount.single.archive);
-	if (!s->mount.single.nlink)
-		return err_set(err, ENOMEM, "out of memory");
 	return requests_new(&s->mount.requests, &s->mount, s->params->opts.timeout_ms, err);
 }
 
@@ -234,12 +313,14 @@ static int begin(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = begin_metrics(s, err);
 	if (rc == 0)
-		rc = session_new(&s->session, &s->params->opts, s->source, "pxarfs", &ops_table,
-				 &s->mount, err);
+		rc = session_new(&s->session, &s->params->opts, s->source, "pxarfs",
+				 is_many(s) ? &ops_repo_table : &ops_table, &s->mount, err);
 	if (rc == 0)
 		rc = session_mount(&s->session, s->params->mount_point, err);
 	if (rc == 0)
 		rc = begin_push(s, err);
+	if (rc == 0 && s->mount.snaps)
+		rc = snaps_start(s->mount.snaps, s->session.fuse, err);
 	if (rc == 0)
 		rc = loop_start(&s->loop, s->session.fuse, &loop, err);
 	if (rc == 0)
@@ -297,6 +378,7 @@ static void *release(void *arg)
 
 	push_free(s->mount.push);
 	metrics_free(s->metrics);
+	snaps_free(s->mount.snaps);
 	nlink_free(s->mount.single.nlink);
 	requests_free(s->mount.requests);
 	dir_cache_free(s->mount.folders);
@@ -316,6 +398,8 @@ static void release_or_exit(struct server *s)
 
 	if (s->fetch)
 		fetch_stop(s->fetch);
+	if (s->mount.snaps)
+		snaps_abort(s->mount.snaps);
 	if (s->mount.single.archive && archive_reader(s->mount.single.archive))
 		repo_reader_abort(archive_reader(s->mount.single.archive));
 	if (pthread_create(&thread, NULL, release, s) != 0 ||
@@ -343,9 +427,20 @@ static bool end_metrics(struct server *s)
 	return metrics_join(s->metrics, STOP_MS);
 }
 
+/* The keeper may wait for a request in a folder that it tells the kernel about. */
+static bool end_keeper(struct server *s)
+{
+	if (!s->mount.snaps)
+		return true;
+	snaps_stop(s->mount.snaps);
+	if (s->mount.requests)
+		requests_stop(s->mount.requests, 0);
+	return snaps_join(s->mount.snaps, STOP_MS);
+}
+
 static void tear_down(struct server *s)
 {
-	bool idle = end_push(s);
+	bool idle = end_push(s) & end_keeper(s);
 
 	loop_free(s->loop);
 	idle &= end_metrics(s);

@@ -9,10 +9,11 @@
 #include "archive/crypt.h"
 #include "fuse/mount_opts.h"
 
-/* What to mount.  Either a repository's snapshot and archive, or a plain file. */
+/* What to mount.  Either a plain file, or of a repository: a snapshot's archive, a snapshot
+ * with all it has, or all snapshots of a namespace and those below it. */
 struct serve_params {
 	const char *file; /* NULL: of a repository */
-	const char *repository, *ns, *snapshot, *archive; /* as typed */
+	const char *repository, *ns, *snapshot, *archive; /* as typed; NULL: all */
 	const char *mount_point; /* absolute */
 	struct mount_opts opts;
 	struct crypt_key *key; /* NULL: none given; taken over by serve() */

@@ -2,6 +2,7 @@
 #include "fuse/snaps_priv.h"
 
 #include "fuse/inode.h"
+#include "fuse/wait.h"
 
 #include <errno.h>
 #include <string.h>
@@ -326,11 +327,10 @@ static struct node *take_gone(struct snaps *s)
 	return gone;
 }
 
-/* Under the lock: until there is something to do, or `look_ms`. */
-static void await_work(struct snaps *s, uint64_t look_ms)
+/* Under the lock: until there is something to do, or `ms`. */
+static void await_work(struct snaps *s, unsigned ms)
 {
-	struct timespec until = { .tv_sec = (time_t)(look_ms / 1000),
-				  .tv_nsec = (long)(look_ms % 1000) * 1000000 };
+	struct timespec until = wait_until(CLOCK_MONOTONIC, ms);
 
 	while (!s->is_kicked && !s->is_stopping) {
 		if (!s->is_entered)
@@ -363,7 +363,7 @@ static void *keeper(void *arg)
 			next_look = snaps_now_ms() + s->params.refresh_ms;
 		}
 		pthread_mutex_lock(&s->lock);
-		await_work(s, snaps_now_ms() + period);
+		await_work(s, period);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -391,15 +391,7 @@ void snaps_stop(struct snaps *s)
 
 bool snaps_join(struct snaps *s, unsigned wait_ms)
 {
-	struct timespec until;
-
-	if (!s->has_keeper)
-		return true;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += wait_ms * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	if (pthread_timedjoin_np(s->keeper, NULL, &until) != 0)
+	if (s->has_keeper && !wait_join(s->keeper, wait_ms))
 		return false;
 	s->has_keeper = false;
 	return true;
@@ -414,16 +406,6 @@ void snaps_abort(struct snaps *s)
 }
 
 /* --- beginning and end --- */
-
-static void init_monotonic(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
 
 int snaps_new(struct snaps **out, const struct snaps_params *params, struct err *err)
 {
@@ -444,7 +426,7 @@ int snaps_new(struct snaps **out, const struct snaps_params *params, struct err 
 	s->gone_end = &s->gone;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->opened, NULL);
-	init_monotonic(&s->work);
+	wait_cond_init(&s->work);
 	s->slots = calloc(INODE_SLOT_MAX + 1, sizeof(struct node *));
 	if (!s->slots)
 		return err_set(err, ENOMEM, "out of memory");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/stats.h"
 
+#include "fuse/snaps.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -26,6 +28,10 @@ enum number {
 	DISK_STORED,
 	DISK_FAILURES,
 	DISK_BYTES,
+	SNAPSHOTS_OPENED, /* from here on: of a mount of many snapshots */
+	SNAPSHOTS,
+	ARCHIVES,
+	INDEX_BYTES,
 	NUMBER_COUNT
 };
 
@@ -95,6 +101,11 @@ static const struct row rows[] = {
 	  "Chunks that could not be put on disk." },
 	{ DISK_BYTES, "disk_bytes", "disk_cache_bytes", NULL,
 	  "Bytes of chunks on disk, of all mounts that share it." },
+	{ SNAPSHOTS_OPENED, "snapshots_opened", "snapshots_opened_total", NULL,
+	  "Snapshots opened." },
+	{ SNAPSHOTS, "snapshots", "snapshots_open", NULL, "Snapshots that are open." },
+	{ ARCHIVES, "archives", "archives_open", NULL, "Archives and images that are open." },
+	{ INDEX_BYTES, "index_bytes", "index_bytes", NULL, "Bytes of their indexes." },
 };
 
 static_assert(sizeof(rows) / sizeof(rows[0]) == NUMBER_COUNT, "a row for each number");
@@ -112,6 +123,19 @@ static void gather_disk(struct disk_cache *disk, uint64_t v[NUMBER_COUNT])
 	v[DISK_STORED] = stats.stored;
 	v[DISK_FAILURES] = stats.failures;
 	v[DISK_BYTES] = stats.bytes;
+}
+
+static void gather_snaps(struct snaps *snaps, uint64_t v[NUMBER_COUNT])
+{
+	struct snaps_stats stats;
+
+	if (!snaps)
+		return;
+	snaps_stats(snaps, &stats);
+	v[SNAPSHOTS_OPENED] = stats.opened;
+	v[SNAPSHOTS] = stats.snapshots;
+	v[ARCHIVES] = stats.archives;
+	v[INDEX_BYTES] = stats.bytes;
 }
 
 static void gather(const struct stats_sources *from, uint64_t v[NUMBER_COUNT])
@@ -142,10 +166,13 @@ static void gather(const struct stats_sources *from, uint64_t v[NUMBER_COUNT])
 	v[PAYLOAD_CHUNKS] = fetch.payload_loads;
 	v[FETCH_ERRORS] = fetch.errors;
 	gather_disk(from->disk, v);
+	gather_snaps(m->snaps, v);
 }
 
 static bool is_there(const struct stats_sources *from, const struct row *row)
 {
+	if (row->number >= SNAPSHOTS_OPENED)
+		return from->mount->snaps;
 	return row->number < DISK_HITS || from->disk;
 }
 

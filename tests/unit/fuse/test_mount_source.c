@@ -15,7 +15,7 @@ static void assert_parsed(const char *text, const char *repository, const char *
 	struct mount_source s;
 	struct err err = ERR_INIT;
 
-	assert_true(mount_source_is(text));
+	assert_false(mount_source_is_file(text));
 	if (mount_source_parse(text, &s, &err) != 0)
 		fail_msg("%s", err.text);
 	assert_string_equal(s.repository, repository);
@@ -42,24 +42,60 @@ static void splits_at_the_last_colons_outside_brackets(void **state)
 		      "b.pxar");
 }
 
+static void the_archive_may_be_missing(void **state)
+{
+	(void)state;
+	assert_parsed("/s::host/web1/latest", "/s", "", "host/web1/latest", "");
+	assert_parsed("/s::host/web1", "/s", "", "host/web1", "");
+	assert_parsed("/s::host/web1/root.mpxar.didx", "/s", "", "host/web1", "root.mpxar.didx");
+	assert_parsed("/s::ns/prod/vm/100/2027-01-15T08:00:02Z", "/s", "prod",
+		      "vm/100/2027-01-15T08:00:02Z", "");
+}
+
+static void a_repository_or_a_namespace_is_enough(void **state)
+{
+	(void)state;
+	assert_parsed("/srv/store", "/srv/store", "", "", "");
+	assert_parsed("/srv/store::", "/srv/store", "", "", "");
+	assert_parsed("u@pbs@[fe80::1]:8007:store", "u@pbs@[fe80::1]:8007:store", "", "", "");
+	assert_parsed("/s::ns/prod", "/s", "prod", "", "");
+	assert_parsed("/s::ns/prod/eu", "/s", "prod/eu", "", "");
+}
+
+static void a_namespace_may_be_called_like_a_type(void **state)
+{
+	(void)state;
+	assert_parsed("/s::ns/prod/host", "/s", "prod/host", "", "");
+	assert_parsed("/s::ns/vm/host/web1/latest", "/s", "vm", "host/web1/latest", "");
+	assert_parsed("/s::ns/prod/host/vm/100", "/s", "prod/host", "vm/100", "");
+	assert_parsed("/s::ns/prod/host/vm/latest", "/s", "prod", "host/vm/latest", "");
+}
+
 static void knows_a_file_from_a_source(void **state)
 {
 	(void)state;
-	assert_false(mount_source_is("/srv/a.pxar"));
-	assert_false(mount_source_is("a:b.mpxar"));
-	assert_false(mount_source_is("[::1]"));
+	assert_true(mount_source_is_file("/srv/a.pxar"));
+	assert_true(mount_source_is_file("a:b.mpxar"));
+	assert_true(mount_source_is_file("a.pxar.meta"));
+	assert_false(mount_source_is_file("/srv/store"));
+	assert_false(mount_source_is_file("/srv/store::host/a/latest/b.pxar"));
 }
 
 static void refuses_what_is_incomplete(void **state)
 {
 	static const char *const texts[] = {
-		"/srv/store::",
-		"/srv/store::host/a/latest",
 		"::host/a/latest/b.pxar",
 		"/srv/store::host/a/latest/",
 		"/srv/store::prod/host/a/latest/b.pxar",
 		"/srv/store::ns/host/a/latest/b.pxar",
-		"/srv/a.pxar",
+		"/srv/store::host",
+		"/srv/store::host/a/yesterday",
+		"/srv/store::ns",
+		"/srv/store::ns/",
+		"/srv/store::ns/a b",
+		"/srv/store::ns/a//b",
+		"/srv/store::ns/prod/host/a/latest/b/c.pxar/",
+		"",
 	};
 
 	(void)state;
@@ -78,6 +114,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_a_source_apart),
 		cmocka_unit_test(splits_at_the_last_colons_outside_brackets),
+		cmocka_unit_test(the_archive_may_be_missing),
+		cmocka_unit_test(a_repository_or_a_namespace_is_enough),
+		cmocka_unit_test(a_namespace_may_be_called_like_a_type),
 		cmocka_unit_test(knows_a_file_from_a_source),
 		cmocka_unit_test(refuses_what_is_incomplete),
 	};

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mount of a whole repository: its namespaces, groups and snapshots as folders."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import GOLDEN
+
+SPLIT = ["2027-01-15T08:00:02Z", "2027-01-15T08:00:09Z", "2027-01-15T08:00:10Z"]
+
+
+def statistics(mount):
+    """The counters that SIGUSR1 logs, as they are now."""
+    before = mount.log().count("statistics:")
+    mount.process.send_signal(signal.SIGUSR1)
+    end = time.monotonic() + 20
+    while mount.log().count("statistics:") == before:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    line = [l for l in mount.log().splitlines() if "statistics:" in l][-1]
+    return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def eventually(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def code_of(call, *args):
+    try:
+        call(*args)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def tree_of(path):
+    """Names, types and contents below a folder."""
+    rows = []
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files + folders):
+            full = os.path.join(folder, name)
+            st = os.lstat(full)
+            row = [os.path.relpath(full, path), oct(st.st_mode), st.st_uid, st.st_mtime_ns]
+            if os.path.islink(full):
+                row.append(os.readlink(full))
+            elif os.path.isfile(full):
+                with open(full, "rb") as f:
+                    row += [st.st_size, st.st_nlink, hashlib.sha256(f.read()).hexdigest()]
+            rows.append(row)
+    return rows
+
+
+def forget(store, path):
+    """As a prune would: nobody may have it open."""
+    shutil.rmtree(store / path)
+
+
+def add_copy(store, group, old, new):
+    """One more snapshot, with the files of another one (whose manifest says so)."""
+    shutil.copytree(store / group / old, store / group / new)
+
+
+# --- what there is ---
+
+def test_shows_the_repository_as_folders(pxarfs, store):
+    with pxarfs.mount(repository=store) as m:
+        assert sorted(os.listdir(m.path)) == ["host", "ns"]
+        assert "split" in os.listdir(m.path / "host")
+        assert sorted(os.listdir(m.path / "host/split")) == SPLIT + ["latest"]
+        assert os.readlink(m.path / "host/split/latest") == SPLIT[-1]
+        assert sorted(os.listdir(m.path / "host/split/latest")) == ["index.json", "root.pxar"]
+        assert os.listdir(m.path / "ns/prod/ns/eu/host/nested") == ["2027-01-15T08:00:11Z", "latest"]
+        assert code_of(os.stat, m.path / "host/nobody") == errno.ENOENT
+        assert code_of(os.stat, m.path / "host/split/2027-01-15T08:00:03Z") == errno.ENOENT
+
+
+def test_a_namespace_is_also_found_as_a_source_names_it(pxarfs, store):
+    with pxarfs.mount(repository=store) as m:
+        nested = m.path / "ns/prod/eu/host/nested/latest/root.pxar"
+        assert sorted(os.listdir(nested)) == sorted(
+            os.listdir(m.path / "ns/prod/ns/eu/host/nested/latest/root.pxar"))
+        assert os.listdir(m.path / "ns/prod") == ["ns"]  # not twice in a walk
+
+
+def test_archives_show_what_their_own_mounts_show(pxarfs, store):
+    with pxarfs.mount(repository=store) as m:
+        for snapshot in ["host/split/" + SPLIT[0], "host/split/latest", "host/legacy/latest",
+                         "host/data/latest"]:
+            with pxarfs.mount(snapshot, "root.pxar", repository=store, name="one") as one:
+                assert tree_of(m.path / snapshot / "root.pxar") == tree_of(one.path), snapshot
+
+
+def test_images_and_blobs_are_files(pxarfs, store):
+    snapshot = store / "host/image/2027-01-15T08:00:08Z"
+    (snapshot / "client.log.blob").write_bytes((snapshot / "etc.conf.blob").read_bytes())
+    with pxarfs.mount(repository=store) as m:
+        shown = m.path / "host/image/latest"
+        assert sorted(os.listdir(shown)) == ["catalog.pcat1", "client.log", "disk.img", "etc.conf",
+                                             "etc2.pxar", "index.json"]
+        assert (shown / "etc.conf").read_bytes() == b"setting = 1\n"
+        assert (shown / "client.log").stat().st_size == 12
+        manifest = json.loads((shown / "index.json").read_text())
+        assert manifest["backup-id"] == "image"
+        size = next(f["size"] for f in manifest["files"] if f["filename"] == "disk.img.fidx")
+        assert (shown / "disk.img").stat().st_size == size
+        whole = (shown / "disk.img").read_bytes()
+        assert len(whole) == size
+        with open(shown / "disk.img", "rb") as f:
+            f.seek(5000001)
+            assert f.read(4096) == whole[5000001:5004097]
+        assert (shown / "disk.img").stat().st_mode & 0o777 == 0o400
+
+
+def test_the_root_of_a_mount_may_be_a_part(pxarfs, store):
+    nested = "ns/prod/ns/eu/host/nested"
+    with pxarfs.mount(f"{store}::ns/prod") as m:
+        assert os.listdir(m.path / "ns/eu/host") == ["nested"]
+    with pxarfs.mount(f"{store}::ns/prod/eu") as m:
+        assert os.listdir(m.path) == ["host"]
+    with pxarfs.mount(repository=store, options="noexec") as m, \
+         pxarfs.mount(f"{store}::ns/prod/eu/host/nested", name="snap") as snap:
+        assert sorted(os.listdir(snap.path)) == ["index.json", "root.pxar"]
+        assert tree_of(snap.path) == tree_of(m.path / nested / "latest")
+    with pxarfs.mount(store) as m:
+        assert sorted(os.listdir(m.path)) == ["host", "ns"]
+    with pxarfs.mount(f"{store}::host/split/latest/root.pxar") as m:
+        assert "bulk" in os.listdir(m.path)
+
+
+def test_refuses_what_is_not_there(pxarfs, store, folder):
+    point = folder / "mnt"
+    point.mkdir()
+    for source, words in [(f"{store}::ns/nowhere", "there is no namespace nowhere"),
+                          (f"{store}::host/nobody", "no finished snapshot"),
+                          (f"{folder}/none", "none"),
+                          (f"{store}::host/split/2027-01-15T08:00:03Z", "there is no snapshot"),
+                          (f"{store}::prod", "expected REPOSITORY")]:
+        assert words in pxarfs("mount", source, point, status=1).stderr
+    assert "says itself" in pxarfs("mount", "-r", store, f"{store}::host/split", point,
+                                   status=1).stderr
+
+
+# --- keys and damage ---
+
+def test_without_the_key_a_snapshot_is_listed_and_not_read(pxarfs, store):
+    with pxarfs.mount(repository=store) as m:
+        snapshot = m.path / "host/enc/latest"
+        assert sorted(os.listdir(snapshot)) == ["index.json", "root.pxar"]
+        assert (snapshot / "root.pxar").is_dir()
+        assert code_of(os.listdir, snapshot / "root.pxar") == errno.ENOKEY
+        assert "missing key" in m.log()
+        assert b"signature" in (snapshot / "index.json").read_bytes()
+        assert len((m.path / "host/master/latest/rsa-encrypted.key").read_bytes()) > 100
+        assert "bulk" in os.listdir(m.path / "host/split/latest/root.pxar")
+
+
+def test_with_the_key_it_is_read(pxarfs, store):
+    key = GOLDEN / "keys" / "none.json"
+    with pxarfs.mount(repository=store, options=f"keyfile={key}") as m:
+        assert "d00" in os.listdir(m.path / "host/enc/latest/root.pxar")
+        assert "bulk" in os.listdir(m.path / "host/split/latest/root.pxar")
+
+
+def test_what_is_broken_does_not_break_what_is_beside_it(pxarfs, store):
+    group = store / "host/split"
+    os.truncate(group / SPLIT[0] / "root.mpxar.didx", 100)
+    (group / SPLIT[1] / "index.json.blob").write_bytes(b"not a blob")
+    (group / SPLIT[2] / "root.ppxar.didx").unlink()
+    (store / "host/odd name").mkdir()
+    (store / "host/data/yesterday").mkdir()
+    (store / "host/data/2027-02-30T08:00:00Z").mkdir()
+    (store / "host/unfinished/2027-01-15T08:00:12Z").mkdir(parents=True)
+    with pxarfs.mount(repository=store) as m:
+        shown = m.path / "host/split"
+        assert sorted(os.listdir(shown)) == SPLIT + ["latest"]
+        rows = subprocess.run(["ls", "-l", shown / SPLIT[0]], capture_output=True, text=True,
+                              check=True).stdout
+        assert "root.pxar" in rows
+        assert code_of(os.listdir, shown / SPLIT[0] / "root.pxar") == errno.EIO
+        assert json.loads((shown / SPLIT[0] / "index.json").read_text())
+        assert code_of(os.listdir, shown / SPLIT[1]) == errno.EIO
+        assert "bulk" in os.listdir(shown / SPLIT[2] / "root.pxar")  # its tree is whole
+        first = next(p for p in (shown / SPLIT[2] / "root.pxar").rglob("*")
+                     if p.is_file() and not p.is_symlink() and p.stat().st_size)
+        assert code_of(first.read_bytes) == errno.EIO
+        assert sorted(os.listdir(m.path / "host/data")) == ["2027-01-15T08:00:03Z", "latest"]
+        assert "odd name" not in os.listdir(m.path / "host")
+        assert os.listdir(m.path / "host/unfinished") == []
+        assert SPLIT[1] in m.log() and "root.pxar cannot be opened" in m.log()
+
+
+# --- what changes ---
+
+def test_new_snapshots_appear_and_forgotten_ones_go(pxarfs, store):
+    with pxarfs.mount(repository=store, options="refresh=1") as m:
+        group = m.path / "host/split"
+        assert sorted(os.listdir(group)) == SPLIT + ["latest"]
+        before = os.stat(group).st_mtime_ns
+        new = "2027-01-15T08:00:30Z"
+        add_copy(store, "host/split", SPLIT[0], new)
+        eventually(lambda: new in os.listdir(group))
+        assert os.readlink(group / "latest") == new
+        assert os.stat(group).st_mtime == 1800000030
+        assert os.stat(group).st_mtime_ns > before
+
+        forget(store, f"host/split/{SPLIT[1]}")
+        eventually(lambda: SPLIT[1] not in os.listdir(group))
+        assert code_of(os.stat, group / SPLIT[1]) == errno.ENOENT
+        assert os.stat(group).st_mtime > 1800000030 or time.time() < 1800000030
+
+        forget(store, f"host/split/{new}")
+        eventually(lambda: os.readlink(group / "latest") == SPLIT[2])
+        shutil.rmtree(store / "host/legacy")
+        eventually(lambda: "legacy" not in os.listdir(m.path / "host"))
+        shutil.rmtree(store / "ns")
+        eventually(lambda: os.listdir(m.path) == ["host"])
+
+
+def test_who_is_inside_a_forgotten_snapshot_is_told(pxarfs, store):
+    with pxarfs.mount(repository=store, options="refresh=1") as m:
+        group = m.path / "host/split"
+        folder = os.open(group / SPLIT[1], os.O_RDONLY | os.O_DIRECTORY)
+        inside = os.open(group / SPLIT[1] / "root.pxar", os.O_RDONLY | os.O_DIRECTORY)
+        forget(store, f"host/split/{SPLIT[1]}")
+        eventually(lambda: SPLIT[1] not in os.listdir(group))
+        assert code_of(lambda: os.stat("etc.conf", dir_fd=folder)) == errno.ESTALE
+        assert code_of(lambda: os.stat("small/none", dir_fd=inside)) == errno.ESTALE
+        os.close(folder)
+        os.close(inside)
+
+        # made anew, it is another one
+        add_copy(store, "host/split", SPLIT[0], SPLIT[1])
+        eventually(lambda: SPLIT[1] in os.listdir(group))
+        assert "bulk" in os.listdir(group / SPLIT[1] / "root.pxar")
+
+
+def test_an_entered_snapshot_is_locked(pxarfs, store):
+    def is_locked(snapshot):
+        name = "host-split-" + snapshot.replace("-", "\\x2d").replace(":", "\\x3a")
+        lock = store / ".pxarfs/locks" / name
+        return lock.exists() and subprocess.run(["flock", "-n", "-x", lock, "true"],
+                                                check=False).returncode != 0
+
+    with pxarfs.mount(repository=store) as m:
+        os.listdir(m.path / "host/split")
+        assert not is_locked(SPLIT[0])
+        os.listdir(m.path / "host/split" / SPLIT[0])
+        assert is_locked(SPLIT[0])
+        assert not is_locked(SPLIT[1])
+    assert not is_locked(SPLIT[0])
+
+
+# --- what it costs ---
+
+def test_nothing_is_fetched_before_somebody_enters(pxarfs, store):
+    with pxarfs.mount(repository=store) as m:
+        subprocess.run(["find", m.path, "-maxdepth", "3", "-printf", "%s %T@ %p\n"], check=True,
+                       capture_output=True)
+        s = statistics(m)
+        assert s["snapshots_opened"] == 0 and s["meta_chunks"] == 0
+        os.listdir(m.path / "host/split/latest")
+        s = statistics(m)
+        assert s["snapshots"] == 1 and s["archives"] == 0 and s["meta_chunks"] == 0
+        os.stat(m.path / "host/split/latest/root.pxar")
+        s = statistics(m)
+        assert s["archives"] == 1 and 0 < s["meta_chunks"] <= 2 and s["payload_chunks"] == 0
+
+
+def many_snapshots(store, count, files=None, group="host/many", first=1800000000):
+    """A group of so many snapshots, all with the same files."""
+    one = store / "host/split" / SPLIT[0]
+    for i in range(count):
+        text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(first + 60 * i))
+        target = store / group / text
+        target.mkdir(parents=True)
+        for name in files or os.listdir(one):
+            os.link(one / name, target / name)
+
+
+def test_of_many_entered_snapshots_few_stay_open(pxarfs, store):
+    many_snapshots(store, 250)
+    with pxarfs.mount(repository=store) as m:
+        for name in sorted(os.listdir(m.path / "host/many")):
+            assert os.listdir(m.path / "host/many" / name / "root.pxar/types")
+        eventually(lambda: statistics(m)["snapshots"] <= 100)
+        s = statistics(m)
+        assert s["snapshots_opened"] >= 250 and s["archives"] <= 100
+        # whoever was closed opens again
+        oldest = min(os.listdir(m.path / "host/many"))
+        assert (m.path / "host/many" / oldest / "root.pxar/small").is_dir()
+        files = sorted(os.listdir(m.path / "host/many" / oldest / "root.pxar/many"))
+        assert files
+
+
+def test_ten_thousand_snapshots_are_a_listing(pxarfs, store):
+    many_snapshots(store, 10000, ["index.json.blob"])
+    with pxarfs.mount(repository=store) as m:
+        names = os.listdir(m.path / "host/many")
+        assert len(names) == 10001 and len(set(names)) == 10001
+        out = subprocess.run(["ls", "-l", m.path / "host/many"], check=True, capture_output=True)
+        assert out.stdout.count(b"\n") == 10002
+        assert statistics(m)["snapshots_opened"] == 0
+
+
+def test_links_are_counted_and_files_pushed_inside(pxarfs, store):
+    with pxarfs.mount(repository=store) as m, \
+         pxarfs.mount("host/split/latest", "root.pxar", repository=store, name="one") as one:
+        for path in [m.path / "host/split/latest/root.pxar", one.path]:
+            subprocess.run(["tar", "cf", "/dev/null", "--sort=none", path], check=True,
+                           capture_output=True)
+            subprocess.run(["find", path, "-type", "f", "-exec", "cat", "{}", "+"], check=True,
+                           capture_output=True)
+        links = [os.lstat(p.path / sub / "links" / n).st_nlink
+                 for p, sub in [(m, "host/split/latest/root.pxar"), (one, "")]
+                 for n in sorted(os.listdir(one.path / "links"))]
+        half = len(links) // 2
+        assert links[:half] == links[half:] and max(links) > 1
+        assert statistics(m)["pushed"] > 500 and statistics(one)["pushed"] > 500
+
+
+def test_many_groups_are_no_harm(pxarfs, store):
+    for i in range(3000):
+        (store / f"ct/{i}/2027-01-15T08:00:00Z").mkdir(parents=True)
+    with pxarfs.mount(repository=store) as m:
+        assert len(os.listdir(m.path / "ct")) == 3000
+        subprocess.run(["ls", "-l", m.path / "ct"], check=True, capture_output=True)
+        assert os.listdir(m.path / "ct/7") == []
+        assert "bulk" in os.listdir(m.path / "host/split/latest/root.pxar")
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded_after_many_snapshots(pxarfs, store):
+    many_snapshots(store, 500)
+    with pxarfs.mount(repository=store, options="cache=16M") as m:
+        for name in sorted(os.listdir(m.path / "host/many")):
+            root = m.path / "host/many" / name / "root.pxar"
+            for folder in ["small", "many"]:
+                files = [f.path for f in os.scandir(root / folder) if f.is_file(follow_symlinks=False)]
+                for path in files[:2]:
+                    with open(path, "rb") as f:
+                        f.read(1)
+        with open(f"/proc/{m.process.pid}/status", encoding="ascii") as f:
+            rss = next(int(l.split()[1]) for l in f if l.startswith("VmRSS"))
+        assert rss < (16 + 25) * 1024
