@@ -322,11 +322,22 @@ void repo_tree_loaded(struct node *node)
 
 /* --- is it fresh? --- */
 
+static struct node *group_of(const struct node *node)
+{
+	struct node *group = node->parent;
+
+	while (group->kind != NODE_GROUP)
+		group = group->parent;
+	return group;
+}
+
 /* The node whose listing says that this one is there; NULL: it is as long as its parent is. */
 static struct node *list_of(const struct repo_tree *t, const struct node *node)
 {
 	if (!node->parent)
 		return NULL;
+	if (node->kind == NODE_VERSIONS || node->parent->kind == NODE_VERSIONS)
+		return group_of(node);
 	switch (node->kind) {
 	case NODE_NS:
 	case NODE_NS_FOLDER:
@@ -338,8 +349,7 @@ static struct node *list_of(const struct repo_tree *t, const struct node *node)
 	case NODE_SNAPSHOT:
 		return node->parent;
 	case NODE_LINK:
-		return node->parent->kind == NODE_GROUP ? node->parent :
-		       node->parent->kind == NODE_NS ? t->namespaces : NULL;
+		return node->parent->kind == NODE_GROUP ? node->parent : t->namespaces;
 	default:
 		return NULL;
 	}
@@ -506,8 +516,17 @@ int repo_tree_new(struct repo_tree **out, const struct repo_tree_params *params,
 
 void repo_tree_drain(struct repo_tree *t)
 {
-	for (size_t i = 0; i < t->count; i++)
-		fetch_drain(t->params.fetch, &t->nodes[i]->source);
+	for (size_t i = 0;; i++) {
+		struct node *node;
+
+		/* One that is under way may still add some. */
+		repo_tree_lock(t);
+		node = i < t->count ? t->nodes[i] : NULL;
+		repo_tree_unlock(t);
+		if (!node)
+			return;
+		fetch_drain(t->params.fetch, &node->source);
+	}
 }
 
 void repo_tree_free(struct repo_tree *t)

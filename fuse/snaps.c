@@ -222,7 +222,7 @@ static void take_surplus(struct snaps *s, struct closing *out)
 		struct visit *oldest = NULL;
 
 		for (struct visit *i = s->visits; i; i = i->next)
-			if (is_idle(i) && (!oldest || i->used_ms < oldest->used_ms))
+			if (is_idle(i) && (!oldest || i->used < oldest->used))
 				oldest = i;
 		if (!oldest)
 			return;
@@ -239,9 +239,9 @@ static struct opened *find_oldest(struct snaps *s, size_t *bytes)
 	for (struct visit *i = s->visits; i; i = i->next)
 		for (struct opened *o = i->opened; o; o = o->next) {
 			*bytes += opened_bytes(o);
-			if (!newest || o->used_ms > newest->used_ms)
+			if (!newest || o->used > newest->used)
 				newest = o;
-			if (o->users == 0 && (!oldest || o->used_ms < oldest->used_ms))
+			if (o->users == 0 && (!oldest || o->used < oldest->used))
 				oldest = o;
 		}
 	return oldest == newest ? NULL : oldest;

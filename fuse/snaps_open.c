@@ -214,9 +214,10 @@ static int get_visit(struct snaps *s, struct node *node, struct visit **out,
 }
 
 /* Under the lock. */
-static void put_visit(struct visit *visit)
+static void put_visit(struct snaps *s, struct visit *visit)
 {
 	visit->users--;
+	visit->used = ++s->clock;
 	visit->used_ms = snaps_now_ms();
 }
 
@@ -235,6 +236,7 @@ static void let_go(struct shown *shown)
 
 	pthread_mutex_lock(&o->owner->lock);
 	o->users--;
+	o->used = o->visit->used = ++o->owner->clock;
 	o->used_ms = o->visit->used_ms = snaps_now_ms();
 	pthread_mutex_unlock(&o->owner->lock);
 }
@@ -314,15 +316,16 @@ static int load_opened(struct snaps *s, struct node *node, struct err *err)
 		pthread_mutex_lock(&s->lock);
 		if (rc == 0) {
 			node->u.file.opened = o;
+			o->used = ++s->clock;
 			o->used_ms = snaps_now_ms();
 			o->next = visit->opened;
 			visit->opened = o;
 			s->stats.archives++;
 		}
-		put_visit(visit);
+		put_visit(s, visit);
 		snaps_kick(s);
 	} else if (rc == 0) {
-		put_visit(visit);
+		put_visit(s, visit);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -356,7 +359,7 @@ static int load_blob(struct snaps *s, struct node *node, uint64_t index, struct 
 		return rc;
 	rc = snapshot_open_blob(visit->open, node->stored, &content, err);
 	pthread_mutex_lock(&s->lock);
-	put_visit(visit);
+	put_visit(s, visit);
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
@@ -382,7 +385,7 @@ static int load_snapshot(struct snaps *s, struct node *node, struct err *err)
 	pthread_mutex_lock(&s->lock);
 	rc = get_visit(s, node, &visit, err);
 	if (rc == 0)
-		put_visit(visit);
+		put_visit(s, visit);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

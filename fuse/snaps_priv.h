@@ -26,7 +26,7 @@ struct visit {
 	struct snapshot_open *open;
 	struct snap *snap;
 	unsigned users; /* loads in it */
-	uint64_t used_ms;
+	uint64_t used, used_ms; /* last: by the clock of uses, and by time */
 	struct opened *opened;
 	struct visit *next;
 };
@@ -39,7 +39,7 @@ struct opened {
 	struct visit *visit;
 	struct node *node;
 	unsigned users; /* requests and others that hold it */
-	uint64_t used_ms;
+	uint64_t used, used_ms; /* last: by the clock of uses, and by time */
 	struct opened *next;
 	char path[SNAPS_PATH_SIZE]; /* for messages */
 };
@@ -55,6 +55,7 @@ struct snaps {
 	struct node **slots; /* INODE_SLOT_MAX + 1; 0 is nobody's */
 	unsigned slot_count;
 	struct snaps_stats stats;
+	uint64_t clock; /* of uses: many fall into a millisecond */
 
 	pthread_cond_t work; /* of the keeper */
 	struct node *gone, **gone_end; /* names to be told of, linked by `next` */

@@ -457,15 +457,21 @@ static enum archive_names default_names(struct repo *base)
 	return ARCHIVE_NAMES_DESIGN;
 }
 
-static void memory_free(struct repo *base)
+static void snapshots_free(struct memory_snapshot *s)
 {
-	struct repo_memory *m = memory_of(base);
-
-	for (struct memory_snapshot *s = m->snapshots, *next; s; s = next) {
+	for (struct memory_snapshot *next; s; s = next) {
 		next = s->next;
 		memory_files_free(s->files);
 		free(s);
 	}
+}
+
+static void memory_free(struct repo *base)
+{
+	struct repo_memory *m = memory_of(base);
+
+	snapshots_free(m->snapshots);
+	snapshots_free(m->removed);
 	for (struct memory_group *g = m->groups, *next; g; g = next) {
 		next = g->next;
 		free(g);
@@ -579,6 +585,23 @@ const void *repo_memory_file(struct repo *base, const struct snapshot_name *snap
 	pthread_mutex_unlock(&m->lock);
 	*size = file ? file->size : 0;
 	return file ? file->data : NULL;
+}
+
+void repo_memory_remove_snapshot(struct repo *base, const struct snapshot_name *snapshot)
+{
+	struct repo_memory *m = memory_of(base);
+	struct memory_snapshot **link, *s;
+
+	pthread_mutex_lock(&m->lock);
+	s = memory_snapshot_find(m, snapshot);
+	for (link = &m->snapshots; *link && *link != s;)
+		link = &(*link)->next;
+	if (s) {
+		*link = s->next;
+		s->next = m->removed;
+		m->removed = s;
+	}
+	pthread_mutex_unlock(&m->lock);
 }
 
 void repo_memory_set_protected(struct repo *base, const struct snapshot_name *snapshot)

@@ -38,6 +38,9 @@ size_t repo_memory_chunk_count(struct repo *r);
 /* The file as it is stored, NULL: none.  Valid until it is replaced. */
 const void *repo_memory_file(struct repo *r, const struct snapshot_name *snapshot,
 			     const char *name, size_t *size);
+
+/* Forget a snapshot; sessions that have it open go on. */
+void repo_memory_remove_snapshot(struct repo *r, const struct snapshot_name *snapshot);
 void repo_memory_set_protected(struct repo *r, const struct snapshot_name *snapshot);
 
 /* A finished snapshot of another repository, with all chunks of its indexes. */

@@ -86,7 +86,7 @@ struct repo_memory {
 	pthread_cond_t changed; /* counts, gates, gone, aborts */
 	struct memory_ns *namespaces;
 	struct memory_group *groups;
-	struct memory_snapshot *snapshots;
+	struct memory_snapshot *snapshots, *removed;
 	struct memory_chunks chunks;
 
 	struct memory_fault *faults;
