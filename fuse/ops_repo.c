@@ -8,18 +8,18 @@
  *
  * Cookies: 0 is the start, 1 is behind ".", 2 behind "..", id + 2 behind the node of that id.
  */
-#include "fuse/ops.h"
+#include "fuse/ops_repo.h"
 
 #include "client/cmd/log.h"
 #include "fuse/inode.h"
 #include "fuse/reply.h"
-#include "fuse/snaps.h"
 
 #include <errno.h>
 #include <string.h>
 
+#define VERSIONS ".versions" /* in each group; found by look-up only */
+
 enum {
-	DOTS_COUNT = 2,
 	FOLDER_MODE = S_IFDIR | 0555,
 	FILE_MODE = S_IFREG | 0400, /* whole disks, and files that had their own owners */
 	LINK_MODE = S_IFLNK | 0777,
@@ -78,8 +78,7 @@ static int find_node(struct request *rq, struct node **out)
 	return 0;
 }
 
-/* -EAGAIN: the request wants it. */
-static int or_fetch(struct request *rq, int rc)
+int ops_repo_or_fetch(struct request *rq, int rc)
 {
 	rq->wants_fetch = rc == -EAGAIN;
 	return rc;
@@ -92,7 +91,7 @@ static int has_children(struct request *rq, struct node *node)
 
 	if (rc == 0 && node->kind == NODE_SNAPSHOT)
 		rc = snaps_has_files(snaps_of(rq), node, &rq->want, &rq->err);
-	return or_fetch(rq, rc);
+	return ops_repo_or_fetch(rq, rc);
 }
 
 /* Whether all that stat() tells of a node is known; under the tree's lock. */
@@ -108,10 +107,10 @@ static bool is_known(const struct node *node)
 	}
 }
 
-/* Under the tree's lock. */
-static void stat_node(struct request *rq, const struct node *node, struct fuse_entry_param *out)
+void ops_repo_stat(struct request *rq, const struct node *node, struct fuse_entry_param *out)
 {
 	double timeout = repo_tree_timeout(tree_of(rq), node);
+	const struct node *changes = node;
 	struct stat *st = &out->attr;
 
 	*out = (struct fuse_entry_param){ .ino = number_of(node),
@@ -122,8 +121,10 @@ static void stat_node(struct request *rq, const struct node *node, struct fuse_e
 	st->st_nlink = 1;
 	st->st_uid = geteuid();
 	st->st_gid = getegid();
-	st->st_mtim.tv_sec = node->mtime_ns / 1000000000;
-	st->st_mtim.tv_nsec = node->mtime_ns % 1000000000;
+	while (changes->kind == NODE_VERSIONS)
+		changes = changes->parent;
+	st->st_mtim.tv_sec = changes->mtime_ns / 1000000000;
+	st->st_mtim.tv_nsec = changes->mtime_ns % 1000000000;
 	st->st_atim = st->st_ctim = st->st_mtim;
 	if (is_folder(node)) {
 		st->st_blksize = SESSION_FOLDER_BLOCK_SIZE;
@@ -139,10 +140,8 @@ static void stat_node(struct request *rq, const struct node *node, struct fuse_e
 
 /* --- an archive's root, seen from its snapshot --- */
 
-static int describe_root(struct request *rq, struct node *archive, struct fuse_entry_param *out)
+int ops_repo_open(struct request *rq, struct node *archive, const struct tree **tree)
 {
-	const struct tree *tree;
-	struct tree_dir dir;
 	struct shown *shown;
 	unsigned slot;
 	int rc = snaps_slot(snaps_of(rq), archive, &slot, &rq->err);
@@ -150,11 +149,18 @@ static int describe_root(struct request *rq, struct node *archive, struct fuse_e
 	if (rc == 0 && !rq->shown) {
 		rc = snaps_enter(snaps_of(rq), archive, &shown, &rq->want, &rq->err);
 		if (rc < 0)
-			return or_fetch(rq, rc);
+			return ops_repo_or_fetch(rq, rc);
 		request_show(rq, shown);
 	}
-	if (rc == 0)
-		rc = ops_tree(rq, &tree);
+	return rc < 0 ? rc : ops_tree(rq, tree);
+}
+
+static int describe_root(struct request *rq, struct node *archive, struct fuse_entry_param *out)
+{
+	const struct tree *tree;
+	struct tree_dir dir;
+	int rc = ops_repo_open(rq, archive, &tree);
+
 	if (rc == 0)
 		rc = tree_dir_open(tree, &rq->meta.base, tree->meta_size, &dir, &rq->err);
 	if (rc == 0)
@@ -172,7 +178,7 @@ static void describe_broken(struct request *rq, struct node *archive,
 	repo_tree_path(archive, path, sizeof(path));
 	log_warn("%s cannot be opened: %s", path, err_text(&rq->err, rq->failure));
 	repo_tree_lock(tree_of(rq));
-	stat_node(rq, archive, out);
+	ops_repo_stat(rq, archive, out);
 	repo_tree_unlock(tree_of(rq));
 	out->attr_timeout = out->entry_timeout = BROKEN_SECONDS;
 }
@@ -208,9 +214,9 @@ static int describe(struct request *rq, struct node *node, struct fuse_entry_par
 	if (node->kind == NODE_BLOB)
 		rc = snaps_blob_size(snaps_of(rq), node, &size, &rq->want);
 	if (rc < 0)
-		return or_fetch(rq, rc);
+		return ops_repo_or_fetch(rq, rc);
 	repo_tree_lock(tree_of(rq));
-	stat_node(rq, node, out);
+	ops_repo_stat(rq, node, out);
 	repo_tree_unlock(tree_of(rq));
 	return 0;
 }
@@ -223,6 +229,8 @@ static struct node *find_child(struct request *rq, struct node *folder, const ch
 
 	repo_tree_lock(tree_of(rq));
 	child = repo_tree_child(tree_of(rq), folder, name);
+	if (!child && folder->kind == NODE_GROUP && strcmp(name, VERSIONS) == 0)
+		child = repo_tree_add(tree_of(rq), folder, NODE_VERSIONS, name, NULL);
 	if (folder->kind == NODE_NS && (!child || child->kind == NODE_LINK))
 		child = repo_tree_alias(tree_of(rq), folder, name);
 	repo_tree_unlock(tree_of(rq));
@@ -240,6 +248,8 @@ static int run_lookup(struct request *rq)
 		rc = has_children(rq, node);
 	if (rc < 0)
 		return rc;
+	if (node->kind == NODE_VERSIONS)
+		return ops_versions_lookup(rq, node);
 	child = find_child(rq, node, name);
 	if (!child)
 		return -ENOENT;
@@ -273,7 +283,7 @@ static int run_getattr(struct request *rq)
 	int rc = find_node(rq, &node);
 
 	if (rc == 0)
-		rc = or_fetch(rq, repo_tree_is_fresh(tree_of(rq), node, &rq->want, &rq->err));
+		rc = ops_repo_or_fetch(rq, repo_tree_is_fresh(tree_of(rq), node, &rq->want, &rq->err));
 	if (rc == 0)
 		rc = describe(rq, node, &e);
 	if (rc == 0)
@@ -327,25 +337,25 @@ static bool put_node(struct request *rq, const struct node *node)
 {
 	struct fuse_entry_param e;
 
-	stat_node(rq, node, &e);
+	ops_repo_stat(rq, node, &e);
 	if (!is_known(node))
 		e.ino = 0;
-	return ops_put_row(rq, node->name, &e, node->id + DOTS_COUNT);
+	return ops_put_row(rq, node->name, &e, node->id + OPS_REPO_DOTS_COUNT);
 }
 
 static void fill(struct request *rq, const struct node *folder)
 {
 	struct node *node;
 
-	for (; rq->offset < DOTS_COUNT; rq->offset++)
+	for (; rq->offset < OPS_REPO_DOTS_COUNT; rq->offset++)
 		if (!ops_put_dots(rq, rq->offset))
 			return;
 	repo_tree_lock(tree_of(rq));
 	for (;;) {
-		node = repo_tree_after(tree_of(rq), folder, rq->offset - DOTS_COUNT);
+		node = repo_tree_after(tree_of(rq), folder, rq->offset - OPS_REPO_DOTS_COUNT);
 		if (!node || (!repo_tree_is_hidden(node) && !put_node(rq, node)))
 			break;
-		rq->offset = node->id + DOTS_COUNT;
+		rq->offset = node->id + OPS_REPO_DOTS_COUNT;
 	}
 	repo_tree_unlock(tree_of(rq));
 }
@@ -357,6 +367,8 @@ static int run_list(struct request *rq)
 
 	if (rc == 0)
 		rc = has_children(rq, node);
+	if (rc == 0 && node->kind == NODE_VERSIONS)
+		return ops_versions_list(rq, node);
 	if (rc < 0)
 		return rc;
 	if (!wbuf_reserve(&rq->out, rq->size))
@@ -392,7 +404,7 @@ static int read_blob(struct request *rq, struct node *blob, size_t size)
 {
 	if (!rq->held || rq->held->size == 0) {
 		snaps_blob_want(snaps_of(rq), blob, &rq->want);
-		return or_fetch(rq, -EAGAIN);
+		return ops_repo_or_fetch(rq, -EAGAIN);
 	}
 	reply_bytes(rq, rq->held->data + rq->offset, size);
 	return 0;
@@ -406,7 +418,7 @@ static int read_image(struct request *rq, struct node *image, size_t size)
 		int rc = snaps_enter(snaps_of(rq), image, &shown, &rq->want, &rq->err);
 
 		if (rc < 0)
-			return or_fetch(rq, rc);
+			return ops_repo_or_fetch(rq, rc);
 		request_show(rq, shown);
 		stream_view_init(&rq->payload, snaps_image(shown));
 		rq->has_payload = true;
@@ -423,7 +435,7 @@ static int run_read(struct request *rq)
 	if (rc == 0 && is_folder(node))
 		return -EINVAL;
 	if (rc == 0)
-		rc = or_fetch(rq, snaps_blob_size(snaps_of(rq), node, &size, &rq->want));
+		rc = ops_repo_or_fetch(rq, snaps_blob_size(snaps_of(rq), node, &size, &rq->want));
 	if (rc < 0)
 		return rc;
 	left = rq->offset < size ? size - rq->offset : 0;

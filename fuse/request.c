@@ -111,7 +111,9 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->watched = rq->has_payload = rq->wants_payload_index = false;
 	rq->wants_links = rq->wants_fetch = rq->steps_over_damage = false;
 	rq->takes_failure = false;
-	rq->failure = 0;
+	rq->failure = rq->scan_failure = 0;
+	rq->scan_time = INT64_MAX;
+	rq->has_version = false;
 	rq->meta.is_missing = false;
 	rq->bad_count = 0;
 	rq->err.text[0] = '\0';
@@ -134,6 +136,17 @@ void request_show(struct request *rq, struct shown *shown)
 		stream_view_init(&rq->meta, archive_meta(shown->archive));
 }
 
+void request_hide(struct request *rq)
+{
+	if (!rq->shown)
+		return;
+	if (rq->shown->archive)
+		stream_view_release(&rq->meta);
+	rq->meta.is_missing = false;
+	shown_let_go(rq->shown);
+	rq->shown = NULL;
+}
+
 static bool is_large(const struct request *rq)
 {
 	return rq->out.capacity > POOL_BUFFER_SIZE_MAX ||
@@ -153,10 +166,7 @@ static void request_end(struct request *rq)
 	rq->held = NULL;
 	if (rq->has_payload)
 		stream_view_release(&rq->payload);
-	if (rq->shown && rq->shown->archive)
-		stream_view_release(&rq->meta);
-	if (rq->shown)
-		shown_let_go(rq->shown);
+	request_hide(rq);
 	folder_unref(rq->folder);
 	rq->folder = NULL;
 

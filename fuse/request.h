@@ -87,6 +87,12 @@ struct request {
 	struct chunk *held; /* what that brought */
 	bool takes_failure; /* when a wait fails run() is told by `failure`, and answers */
 	int failure; /* 0 or a negative errno; `err` says why */
+
+	/* For one that goes through all snapshots of a group: */
+	int64_t scan_time; /* of the last one that is done; INT64_MAX: none yet */
+	int scan_failure; /* why one of them could not be looked at */
+	bool has_version; /* `version` is what the last one had */
+	struct digest version;
 	bool steps_over_damage; /* a damaged metadata chunk is told to run(), see below */
 	struct folder *folder; /* with a reference */
 	struct tree_entry entry;
@@ -144,6 +150,9 @@ void request_go(struct request *rq);
 
 /* Have it be about an archive, which is the request's to let go from now on. */
 void request_show(struct request *rq, struct shown *shown);
+
+/* Let go of that archive, before the next. */
+void request_hide(struct request *rq);
 
 /* Answer with an error instead of running it. */
 void request_fail(struct request *rq, int rc);

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The versions of a file through time: TYPE/ID/.versions/ARCHIVE/PATH/."""
+
+import errno
+import os
+import time
+
+import pytest
+
+from test_repo_mount import code_of, statistics
+
+
+def stamp(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+FIRST = 1800000000
+
+
+@pytest.fixture
+def history(pxarfs, folder):
+    """Five backups of a folder; what changes when is written here."""
+    store, source = folder / "store", folder / "src"
+    pxarfs("init", store)
+    (source / "etc").mkdir(parents=True)
+    (source / "etc/same").write_text("never changed")
+    (source / "late").mkdir()
+    for i in range(5):
+        if i in (0, 2, 3):
+            (source / "etc/conf").write_text(f"version {i}")
+            os.utime(source / "etc/conf", (1000 + i, 1000 + i))
+        if i == 1:
+            (source / "etc/conf").chmod(0o600)
+        if i == 3:
+            (source / "late/new").write_text("born late")
+        if i == 4:
+            os.remove(source / "etc/conf")
+            (source / "etc/link").symlink_to("same")
+        pxarfs("backup", f"root.pxar:{source}", "-r", store, "--backup-id", "web1",
+               "--backup-time", FIRST + 60 * i)
+    return store
+
+
+TIMES = [stamp(FIRST + 60 * i) for i in range(5)]
+
+
+def test_lists_what_changed_and_nothing_twice(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        versions = m.path / "host/web1/.versions/root.pxar"
+        assert sorted(os.listdir(versions / "etc/conf")) == TIMES[:4]
+        assert os.listdir(versions / "etc/same") == TIMES[:1]
+        assert os.listdir(versions / "late/new") == TIMES[3:4]
+        assert os.listdir(versions / "etc/link") == TIMES[4:]
+        assert os.listdir(m.path / "host/web1/.versions") == ["root.pxar"]
+
+
+def test_a_version_is_the_file_itself(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        group = m.path / "host/web1"
+        conf = group / ".versions/root.pxar/etc/conf"
+        texts = [(conf / t).read_text() for t in sorted(os.listdir(conf))]
+        assert texts == ["version 0", "version 0", "version 2", "version 3"]
+        assert [(conf / t).stat().st_mode & 0o777 for t in TIMES[:2]] == [0o644, 0o600]
+        there = group / TIMES[2] / "root.pxar/etc/conf"
+        assert os.stat(conf / TIMES[2]).st_ino == os.stat(there).st_ino
+        assert os.stat(conf / TIMES[2]).st_mtime == 1002
+        assert os.readlink(conf.parent / "link" / TIMES[4]) == "same"
+
+
+def test_a_version_of_a_folder_is_a_link_to_it(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        group = m.path / "host/web1"
+        late = group / ".versions/root.pxar/late"
+        assert sorted(os.listdir(late)) == [TIMES[0], TIMES[3]]
+        assert os.readlink(late / TIMES[3]) == f"../../../{TIMES[3]}/root.pxar/late"
+        assert os.listdir(late / TIMES[3]) == ["new"]
+        root = group / ".versions/root.pxar"
+        assert TIMES[0] in os.listdir(root)
+        assert sorted(os.listdir(root / TIMES[0])) == ["etc", "late"]
+
+
+def test_any_snapshot_can_be_looked_up_but_not_what_it_lacks(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        versions = m.path / "host/web1/.versions"
+        assert (versions / "root.pxar/etc/same" / TIMES[4]).read_text() == "never changed"
+        assert code_of(os.stat, versions / "root.pxar/etc/conf" / TIMES[4]) == errno.ENOENT
+        assert code_of(os.stat, versions / "root.pxar/etc/none") == errno.ENOENT
+        assert code_of(os.stat, versions / "root.pxar/etc/same/below") == errno.ENOENT
+        assert code_of(os.stat, versions / "none.pxar") == errno.ENOENT
+        assert code_of(os.stat, versions / "root.pxar/etc/conf/2027-01-15T08:00:59Z") == errno.ENOENT
+
+
+def test_is_in_no_listing(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        group = m.path / "host/web1"
+        assert os.path.isdir(group / ".versions/root.pxar/etc")
+        assert sorted(os.listdir(group)) == TIMES + ["latest"]
+
+
+def test_new_snapshots_are_new_versions(pxarfs, history, folder):
+    with pxarfs.mount(repository=history, options="refresh=1") as m:
+        conf = m.path / "host/web1/.versions/root.pxar/etc/conf"
+        assert len(os.listdir(conf)) == 4
+        (folder / "src/etc/conf").write_text("back again")
+        pxarfs("backup", f"root.pxar:{folder}/src", "-r", history, "--backup-id", "web1",
+               "--backup-time", FIRST + 600)
+        end = time.monotonic() + 60
+        while len(os.listdir(conf)) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert (conf / stamp(FIRST + 600)).read_text() == "back again"
+
+
+def test_a_broken_snapshot_is_listed_and_hides_no_other(pxarfs, history):
+    broken = history / "host/web1" / TIMES[1]
+    (broken / "index.json.blob").write_bytes(b"nonsense")
+    with pxarfs.mount(repository=history) as m:
+        conf = m.path / "host/web1/.versions/root.pxar/etc/conf"
+        assert sorted(os.listdir(conf)) == TIMES[:4]
+        assert (conf / TIMES[0]).read_text() == "version 0"
+        assert code_of(os.stat, conf / TIMES[1]) == errno.EIO
+        assert TIMES[1] in m.log()
+
+
+def test_shared_metadata_is_fetched_once(pxarfs, history):
+    with pxarfs.mount(repository=history) as m:
+        os.listdir(m.path / "host/web1/.versions/root.pxar/etc/same")
+        s = statistics(m)
+        # one small chunk holds all of this archive's metadata; the five differ
+        assert s["snapshots_opened"] == 5 and s["meta_chunks"] <= 5
+        os.listdir(m.path / "host/web1/.versions/root.pxar/late")
+        assert statistics(m)["meta_chunks"] == s["meta_chunks"]
+        assert s["payload_chunks"] == 0
+
+
+def test_many_versions_come_in_order_and_whole(pxarfs, store):
+    from test_repo_mount import many_snapshots
+    many_snapshots(store, 300)
+    with pxarfs.mount(repository=store) as m:
+        group = m.path / "host/many"
+        names = os.listdir(group / ".versions/root.pxar/types")
+        assert names == [min(set(os.listdir(group)) - {"latest"})]
+        assert statistics(m)["meta_chunks"] < 20  # all have the same
