@@ -204,6 +204,7 @@ static void pbs_free(struct repo *r)
 }
 
 static const struct repo_ops OPS = {
+	.care = &REPO_PBS_CARE,
 	.list_ns = list_ns,
 	.list_groups = list_groups,
 	.list_snapshots = repo_pbs_list_snapshots,

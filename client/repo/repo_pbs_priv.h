@@ -13,6 +13,9 @@ struct repo_pbs {
 	struct pbs_rest *rest;
 };
 
+/* repo_pbs_care.c */
+extern const struct repo_care_ops REPO_PBS_CARE;
+
 /* The parameters that name a group or a snapshot in every call; the root namespace is left out.
  * NULL: out of memory. */
 json_t *repo_pbs_group_params(const struct snapshot_group *group);

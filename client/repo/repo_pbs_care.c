@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking after a datastore on a server: what is forgotten, noted, protected; its namespaces.
+ *
+ * The server says why it refuses in words only: what its status leaves open is asked for.
+ */
+#include "client/repo/repo_pbs_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define STORE "/admin/datastore/{store}"
+
+enum { STATUS_REFUSED = 400 };
+
+static struct repo_pbs *self(struct repo *r)
+{
+	return (struct repo_pbs *)r;
+}
+
+static int call(struct repo *r, const char *method, const char *path, json_t *params,
+		json_t **data, int *status, struct err *err)
+{
+	int rc = pbs_rest_call(self(r)->rest, method, path, params, data, status, err);
+
+	return rc < 0 ? err_wrap(err, rc, "%s", r->spelling) : 0;
+}
+
+/* A call without a result, with one parameter more; `value` is taken over. */
+static int change(struct repo *r, const char *method, const char *path, json_t *params,
+		  const char *member, json_t *value, int *status, struct err *err)
+{
+	if (json_object_set_new(params, member, value) < 0) {
+		json_decref(params);
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	return call(r, method, path, params, NULL, status, err);
+}
+
+/* --- why something was refused --- */
+
+struct found {
+	int64_t time; /* wanted; 0: any */
+	bool is_there, is_protected;
+};
+
+static int look(void *arg, const struct repo_snapshot_info *info)
+{
+	struct found *f = arg;
+
+	if (f->time == 0 || info->name.time == f->time) {
+		f->is_there = true;
+		f->is_protected = f->is_protected || info->is_protected;
+	}
+	return 0;
+}
+
+/* Of a snapshot that a call refused with status 400: -ENOENT, -EPERM (it is protected), or -EBUSY,
+ * and then the server's text stays. */
+static int explain(struct repo *r, const struct snapshot_name *name, int rc, struct err *err)
+{
+	struct found f = { .time = name->time };
+	char path[SNAPSHOT_PATH_SIZE];
+
+	if (repo_pbs_list_snapshots(r, &name->group, look, &f, NULL) < 0)
+		return rc;
+	snapshot_path(name, path, sizeof(path));
+	if (!f.is_there)
+		return err_set(err, ENOENT, "%s: there is no snapshot %s", r->spelling, path);
+	if (f.is_protected)
+		return err_set(err, EPERM, "%s: snapshot %s is protected", r->spelling, path);
+	return -EBUSY;
+}
+
+/* For calls to which protection does not matter. */
+static int check_there(struct repo *r, const struct snapshot_name *name, int status, int rc,
+		       struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (rc == 0 || status != STATUS_REFUSED || explain(r, name, rc, &why) != -ENOENT)
+		return rc;
+	*err = why;
+	return -ENOENT;
+}
+
+/* --- forgetting --- */
+
+static int forget(struct repo *r, const struct snapshot_name *name, struct err *err)
+{
+	int status;
+	int rc = call(r, "DELETE", STORE "/snapshots", repo_pbs_snapshot_params(name), NULL,
+		      &status, err);
+
+	return rc < 0 && status == STATUS_REFUSED ? explain(r, name, rc, err) : rc;
+}
+
+static int forget_group(struct repo *r, const struct snapshot_group *group, struct err *err)
+{
+	int status;
+	int rc = call(r, "DELETE", STORE "/groups", repo_pbs_group_params(group), NULL, &status,
+		      err);
+
+	if (rc == 0 || status != STATUS_REFUSED)
+		return rc;
+	struct found f = { .time = 0 };
+	if (repo_pbs_list_snapshots(r, group, look, &f, NULL) < 0)
+		return rc;
+	return f.is_protected ? -EPERM : f.is_there ? -EBUSY : -ENOENT;
+}
+
+/* --- notes --- */
+
+static int get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf *out,
+		     struct err *err)
+{
+	AUTO(json) json_t *notes = NULL;
+	int status;
+	int rc = call(r, "GET", STORE "/notes", repo_pbs_snapshot_params(name), &notes, &status,
+		      err);
+
+	if (rc < 0)
+		return check_there(r, name, status, rc, err);
+	if (!json_is_string(notes))
+		return err_set(err, EPROTO, "%s: the server's notes are no text", r->spelling);
+	rc = wbuf_put(out, json_string_value(notes), json_string_length(notes));
+	return rc < 0 ? err_set(err, -rc, "%s: the notes are too long", r->spelling) : 0;
+}
+
+static int set_notes(struct repo *r, const struct snapshot_name *name, const char *notes,
+		     struct err *err)
+{
+	int status;
+
+	if (!json_text_is_utf8(notes, strlen(notes)))
+		return err_set(err, EINVAL, "the notes are not UTF-8");
+	int rc = change(r, "PUT", STORE "/notes", repo_pbs_snapshot_params(name), "notes",
+			json_string(notes), &status, err);
+	return check_there(r, name, status, rc, err);
+}
+
+/* --- protection --- */
+
+static int get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected,
+			 struct err *err)
+{
+	AUTO(json) json_t *value = NULL;
+	int status;
+	int rc = call(r, "GET", STORE "/protected", repo_pbs_snapshot_params(name), &value,
+		      &status, err);
+
+	if (rc < 0)
+		return check_there(r, name, status, rc, err);
+	if (!json_is_boolean(value))
+		return err_set(err, EPROTO, "%s: the server does not say whether it is protected",
+			       r->spelling);
+	*is_protected = json_is_true(value);
+	return 0;
+}
+
+static int set_protected(struct repo *r, const struct snapshot_name *name, bool is_protected,
+			 struct err *err)
+{
+	int status;
+	int rc = change(r, "PUT", STORE "/protected", repo_pbs_snapshot_params(name), "protected",
+			json_boolean(is_protected), &status, err);
+
+	if (rc == 0 || status != STATUS_REFUSED)
+		return rc;
+	return check_there(r, name, status, rc, err) == -ENOENT ? -ENOENT : -EBUSY;
+}
+
+/* --- namespaces --- */
+
+/* One component: `ns` is all of the path up to it. */
+static int make_one(struct repo *r, const char *ns, struct err *err)
+{
+	const char *slash = strrchr(ns, '/');
+	const char *name = slash ? slash + 1 : ns;
+	json_t *params = json_pack("{s:s}", "name", name);
+
+	if (slash)
+		json_object_set_new(params, "parent", json_stringn(ns, (size_t)(slash - ns)));
+	return call(r, "POST", STORE "/namespace", params, NULL, NULL, err);
+}
+
+/* One that is there already is no error of the server's either. */
+static int make_ns(struct repo *r, const char *ns, struct err *err)
+{
+	char part[SNAPSHOT_NS_SIZE_MAX + 1];
+	int rc = 0;
+
+	for (const char *end = ns; rc == 0 && *end;) {
+		end += *end == '/';
+		end += strcspn(end, "/");
+		memcpy(part, ns, (size_t)(end - ns));
+		part[end - ns] = '\0';
+		rc = make_one(r, part, err);
+	}
+	return rc;
+}
+
+static int ignore_ns(void *arg, const char *ns)
+{
+	(void)arg;
+	(void)ns;
+	return 0;
+}
+
+static int remove_ns(struct repo *r, const char *ns, bool with_groups, struct err *err)
+{
+	int status;
+	/* The server is content with a namespace that is not there. */
+	int rc = repo_list_ns(r, ns, ignore_ns, NULL, err);
+
+	if (rc < 0)
+		return rc;
+	rc = change(r, "DELETE", STORE "/namespace", json_pack("{s:s}", "ns", ns), "delete-groups",
+		    json_boolean(with_groups), &status, err);
+	if (rc == 0 || status != STATUS_REFUSED)
+		return rc;
+	return with_groups ? -EBUSY :
+			     err_set(err, ENOTEMPTY, "%s: namespace %s is not empty", r->spelling, ns);
+}
+
+/* --- space --- */
+
+static int space(struct repo *r, struct repo_space *out, struct err *err)
+{
+	AUTO(json) json_t *data = NULL;
+	int64_t total, used, available;
+	int rc = call(r, "GET", STORE "/status", NULL, &data, NULL, err);
+
+	if (rc < 0)
+		return rc;
+	if (!pbs_rest_integer(data, "total", 0, INT64_MAX, &total) ||
+	    !pbs_rest_integer(data, "used", 0, INT64_MAX, &used) ||
+	    !pbs_rest_integer(data, "avail", 0, INT64_MAX, &available))
+		return err_set(err, EPROTO, "%s: the server's status lacks sizes", r->spelling);
+	*out = (struct repo_space){ (uint64_t)total, (uint64_t)used, (uint64_t)available };
+	return 0;
+}
+
+const struct repo_care_ops REPO_PBS_CARE = {
+	.forget = forget,
+	.forget_group = forget_group,
+	.get_notes = get_notes,
+	.set_notes = set_notes,
+	.get_protected = get_protected,
+	.set_protected = set_protected,
+	.make_ns = make_ns,
+	.remove_ns = remove_ns,
+	.space = space,
+};
