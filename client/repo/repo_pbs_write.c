@@ -637,30 +637,9 @@ static int explain(struct pbs_writer *w, struct err *err)
 	return 1;
 }
 
-/* Make the namespace, one level after the other: what is there already is no error. */
-static int make_ns(struct pbs_writer *w, struct err *err)
-{
-	char ns[SNAPSHOT_NS_SIZE_MAX + 1], *rest = NULL, parent[SNAPSHOT_NS_SIZE_MAX + 1] = "";
-	int rc = 0;
-
-	strcpy(ns, w->name.group.ns);
-	for (char *name = strtok_r(ns, "/", &rest); name && rc == 0; name = strtok_r(NULL, "/", &rest)) {
-		json_t *params = json_pack("{s:s}", "name", name);
-		size_t used = strlen(parent);
-
-		if (params && used)
-			json_object_set_new(params, "parent", json_string(parent));
-		rc = pbs_rest_call(w->repo->rest, "POST", "/admin/datastore/{store}/namespace", params,
-				   NULL, NULL, err);
-		snprintf(parent + used, sizeof(parent) - used, "%s%s", used ? "/" : "", name);
-	}
-	return rc < 0 ? err_wrap(err, rc, "namespace %s", w->name.group.ns) : 0;
-}
-
 static int open_session(struct pbs_writer *w, struct err *err)
 {
 	int64_t deadline_ms = net_now_ms() + LOCKED_MS_MAX;
-	bool made_ns = false;
 
 	for (;;) {
 		int status = 0, why;
@@ -669,13 +648,9 @@ static int open_session(struct pbs_writer *w, struct err *err)
 
 		if (rc == 0)
 			return 0;
-		if (status == 404 && w->name.group.ns[0] && !made_ns) {
-			made_ns = true;
-			rc = make_ns(w, err);
-			if (rc < 0)
-				return rc;
-			continue;
-		}
+		/* Namespaces carry rights: they are made when somebody says so. */
+		if (status == 404 && w->name.group.ns[0])
+			return err_set(err, ENOENT, "there is no namespace %s", w->name.group.ns);
 		if (status != 400)
 			return rc;
 		why = explain(w, err);

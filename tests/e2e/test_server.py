@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from pbs import faults
+from pbs.auth import User
 from pbs_server import Limits
 
 
@@ -159,7 +160,8 @@ def test_an_expired_ticket_is_made_anew(remote, server, tree):
 
 
 def test_a_namespace_is_made_and_listed(remote, tree):
-    back_up(remote, tree, 0, "--ns", "x/y")
+    assert "no namespace x/y" in back_up(remote, tree, 1, "--ns", "x/y").stderr
+    back_up(remote, tree, 0, "--ns", "x/y", "--create-ns")
     assert len(remote("snapshots", "--ns", "x/y").stdout.splitlines()) == 1
     assert snapshots(remote) == []
 
@@ -181,3 +183,33 @@ def test_a_wrong_password_is_refused(remote, server, tree):
     done = back_up(remote, tree, status=1)
     assert "login" in done.stderr and "wrong-password" not in done.stderr
     assert server.count("GET /backup") == 0
+
+
+def test_a_token_owns_what_it_makes_and_may_do_what_it_may(remote, server, tree):
+    server.auth.users["u@pbs"] = User("unused")
+    server.auth.tokens["u@pbs!t"] = "se%c:ret/+ x"
+    server.auth.roles = {"u@pbs": "DatastoreBackup", "u@pbs!t": "DatastoreBackup"}
+    remote.env["PXARFS_REPOSITORY"] = f"u@pbs!t@localhost:{server.port}:store1"
+    remote.env["PBS_PASSWORD"] = "se%c:ret/+ x"
+    back_up(remote, tree)
+    assert (server.store.root / "host/a/owner").read_text() == "u@pbs!t\n"
+    remote("notes", "set", "host/a", "its own")
+    assert "403" in remote("forget", "--group", "host/a", status=1).stderr
+
+
+def test_secrets_are_in_no_argument_and_no_message(remote, server, tree):
+    rule = server.rule("POST /dynamic_chunk", faults.hold())
+    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", stdout=subprocess.PIPE,
+                     stderr=subprocess.STDOUT, text=True)
+    assert rule.hit.wait(60)
+    with open(f"/proc/{p.pid}/cmdline") as f:
+        seen = f.read()
+    rule.release.set()
+    seen += p.communicate(timeout=60)[0]
+    assert p.returncode == 0, seen
+    for failure in (faults.answer(401, "no"), faults.answer(500, "no"), faults.drop()):
+        server.rule("GET /admin/*", failure, times=0)
+        seen += remote("snapshots", status=1).stderr
+        server.record.clear_rules()
+    for secret in ("secret12", "PBSAuthCookie", "CSRFPrevention", "PBS:root@pam"):
+        assert secret not in seen

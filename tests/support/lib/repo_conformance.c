@@ -271,6 +271,8 @@ static void make_backup(const char *group, const char *ns, int64_t time, unsigne
 	struct snapshot_name name = repo_conformance_name(group, ns, time);
 	struct err err = ERR_INIT;
 
+	/* A backend may demand that the namespace is there, or make it by itself. */
+	repo_make_ns(repo, ns, NULL);
 	if (repo_conformance_backup(repo, &name, seed, &err) < 0)
 		fail_msg("%s", err.text);
 }
