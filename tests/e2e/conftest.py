@@ -45,10 +45,11 @@ def mounts_below(folder):
 class Pxarfs:
     """Runs the program under test inside one folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, serves=False):
         self.folder = folder
         self.program = BUILD / "pxarfs"
         self.daemons = []
+        self.servers = {} if serves else None  # of directories that are used as repositories
         self.env = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC",
                         XDG_CACHE_HOME=str(folder / "cache"))
         for name in ("PXARFS_REPOSITORY", "PBS_REPOSITORY", "PXARFS_LOG", "PBS_LOG"):
@@ -56,22 +57,42 @@ class Pxarfs:
         # no default keys of whoever runs the tests, and no passphrases
         self.env["XDG_CONFIG_HOME"] = str(folder / "config")
         self.env["XDG_CONFIG_DIRS"] = str(folder / "nowhere")
-        for name in [n for n in self.env if n.startswith(("PBS_ENC", "PXARFS_NEW", "PXARFS_MAS"))]:
+        for name in [n for n in self.env if n.startswith(("PBS_ENC", "PXARFS_NEW", "PXARFS_MAS",
+                                                          "PBS_PASS", "PBS_FINGER"))]:
             del self.env[name]
+        self.env.pop("XDG_RUNTIME_DIR", None)
+        self.env.pop("ALL_PROXY", None)
+
+    def server(self, path):
+        """The server in front of a datastore directory; its password is in the environment."""
+        import pbs_server
+        if path not in self.servers:
+            self.servers[path] = pbs_server.Server({"store1": path}).start()
+            self.env.update(self.servers[path].env)
+        return self.servers[path]
+
+    def arguments(self, args):
+        """With every directory behind -r turned into its server, if they are served."""
+        args = [str(arg) for arg in args]
+        for i in range(1, len(args) if self.servers is not None else 0):
+            if args[i - 1] == "-r" and os.path.isdir(os.path.join(args[i], ".chunks")):
+                args[i] = self.server(args[i]).repository
+        return args
 
     def __call__(self, *args, status=0, timeout=300, **kwargs):
         """Run to the end; `status` is the exit status it must have (None: any)."""
-        done = subprocess.run([self.program, *map(str, args)], capture_output=True,
+        args = self.arguments(args)
+        done = subprocess.run([self.program, *args], capture_output=True,
                               env=self.env, timeout=timeout, text=kwargs.pop("text", True), **kwargs)
         if status is not None:
             assert done.returncode == status, (
-                f"pxarfs {' '.join(map(str, args))}: exit status {done.returncode}, "
+                f"pxarfs {' '.join(args)}: exit status {done.returncode}, "
                 f"not {status}\n{done.stdout}\n{done.stderr}")
         return done
 
     def start(self, *args, **kwargs):
         """Start without waiting."""
-        p = subprocess.Popen([self.program, *map(str, args)], env=self.env, **kwargs)
+        p = subprocess.Popen([self.program, *self.arguments(args)], env=self.env, **kwargs)
         self.daemons.append(p)
         return p
 
@@ -92,6 +113,8 @@ class Pxarfs:
                 except subprocess.TimeoutExpired:
                     p.kill()
                     p.wait()
+        for server in (self.servers or {}).values():
+            server.stop()
 
 
 class Mount:
@@ -149,11 +172,24 @@ def folder():
     shutil.rmtree(path, ignore_errors=True)
 
 
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("both_backends"):
+        metafunc.parametrize("backend", ["directory", "server"], indirect=True)
+
+
 @pytest.fixture
-def pxarfs(folder):
-    program = Pxarfs(folder)
+def backend(request):
+    return getattr(request, "param", "directory")
+
+
+@pytest.fixture
+def pxarfs(folder, backend):
+    """The program; under @pytest.mark.both_backends also with every repository behind a server."""
+    program = Pxarfs(folder, serves=backend == "server")
     yield program
     program.cleanup()
+    for server in (program.servers or {}).values():
+        assert server.record.complaints == []
 
 
 @pytest.fixture

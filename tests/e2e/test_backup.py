@@ -74,6 +74,7 @@ def assert_shows(pxarfs, repo, want, snapshot=SNAPSHOT):
         assert rows.differences(want, rows.observe(mount.path)) == []
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("args", [
     [], ["--chunk-size", 64], ["--archive-names", "pbs"],
     ["--change-detection-mode", "legacy", "--chunk-size", 128]],
@@ -86,6 +87,7 @@ def test_what_was_backed_up_is_what_the_mount_shows(pxarfs, folder, repo, args):
     assert rows.differences(want, rows.observe(tree)) == []
 
 
+@pytest.mark.both_backends
 def test_second_backup_stores_nothing_new(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
     backup(pxarfs, repo, tree, "--backup-time", 1000)
@@ -170,6 +172,7 @@ def test_kill_at_any_moment_leaves_older_snapshots_whole(pxarfs, folder, repo):
     assert_shows(pxarfs, repo, want)
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_a_backup_cleanly(pxarfs, folder, repo, number):
     tree = folder / "tree"
@@ -216,6 +219,7 @@ def test_repository_that_cannot_be_written_is_a_clear_error(pxarfs, folder, repo
     assert "Read-only file system" in done.stderr
 
 
+@pytest.mark.both_backends
 def test_unreadable_file_is_named_and_makes_status_3(pxarfs, folder, repo):
     tree = folder / "tree"
     tree.mkdir()
@@ -267,6 +271,7 @@ def test_dry_run_stores_nothing(pxarfs, folder, repo):
     assert "root.pxar" in done.stdout + done.stderr
 
 
+@pytest.mark.both_backends
 def test_two_backups_of_one_group_at_once(pxarfs, folder, repo):
     """The second is refused with a message, or waits: never both under one name."""
     tree = make_tree(folder / "tree", files=50)

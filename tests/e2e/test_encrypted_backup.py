@@ -97,6 +97,7 @@ def stored_chunks(repo):
 
 # --- what is stored ---
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("args", [
     [], ["--crypt-mode", "sign-only"], ["--change-detection-mode", "legacy"],
     ["--change-detection-mode", "data"]], ids=["encrypt", "sign-only", "legacy", "data"])
@@ -360,6 +361,7 @@ def test_flipped_bits_of_an_encrypted_snapshot_are_noticed(pxarfs, folder, repo)
 
 # --- master key ---
 
+@pytest.mark.both_backends
 def test_master_key_recovers_the_key(pxarfs, folder, repo, text_tree):
     pxarfs.env["PBS_ENCRYPTION_PASSWORD"] = "vector-pass"
     summary = backup(pxarfs, repo, text_tree, 1000, "--keyfile", KEYS / "scrypt.json",

@@ -27,6 +27,7 @@ def small_rows():
     return rows.sub(rows.load(GOLDEN / "tree1.jsonl"), "small")
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("snapshot, key", SMALL)
 def test_snapshot_shows_its_tree_with_its_key(pxarfs, store, snapshot, key):
     with pxarfs.mount("--keyfile", KEYS / f"{key}.json", snapshot, "root.pxar",

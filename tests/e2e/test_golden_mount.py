@@ -41,6 +41,7 @@ def assert_same(want, have):
     assert rows.differences(want, have) == []
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("snapshot, want", [
     (TREE1, lambda: wanted("tree1.jsonl")),
     (SPLIT1, lambda: wanted("tree1.jsonl")),
@@ -55,11 +56,13 @@ def test_snapshot_shows_its_tree(pxarfs, store, snapshot, want):
         assert_same(want(), rows.observe(mount.path))
 
 
+@pytest.mark.both_backends
 def test_archive_of_a_mixed_snapshot(pxarfs, store):
     with pxarfs.mount("host/image", "etc2.pxar", repository=store) as mount:
         assert_same(rows.sub(wanted("tree1.jsonl"), "names"), rows.observe(mount.path))
 
 
+@pytest.mark.both_backends
 def test_archive_in_a_namespace(pxarfs, store):
     point = pxarfs.folder / "ns"
     point.mkdir()

@@ -80,6 +80,7 @@ def check(repo, snapshot, source, size=None):
     assert entry["csum"] == hashlib.sha256(index.read_bytes()[4096:]).hexdigest()
 
 
+@pytest.mark.both_backends
 def test_an_image_of_a_file_comes_back(pxarfs, repo, backup, folder):
     image = make_image(folder / "image")
     snapshot, summary = backup(f"disk.img:{image}")
@@ -92,6 +93,7 @@ def test_an_image_of_a_file_comes_back(pxarfs, repo, backup, folder):
     assert not [f for f in os.listdir(snapshot) if "tmp" in f]
 
 
+@pytest.mark.both_backends
 def test_only_what_has_changed_is_stored_again(repo, backup, folder):
     image = make_image(folder / "image")
     backup(f"disk.img:{image}")

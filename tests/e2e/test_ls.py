@@ -56,6 +56,7 @@ def compare(found, wanted):
     return links
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("snapshot", SNAPSHOTS)
 def test_recursive_json_is_the_golden_tree(pxarfs, store, snapshot):
     wanted = rows.load(GOLDEN / SNAPSHOTS[snapshot])

@@ -79,6 +79,7 @@ def indexes(repo, seconds):
 # --- nothing has changed ---
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("args", [[], ["--chunk-size", 64]], ids=["default", "small-chunks"])
 def test_unchanged_tree_is_not_opened_and_gives_the_same_chunks(pxarfs, folder, repo, args):
     tree = make_tree(folder / "tree")
@@ -105,6 +106,7 @@ def test_the_account_of_opened_files_is_to_be_trusted(pxarfs, folder, repo):
     assert len(set(opens.files)) > 300
 
 
+@pytest.mark.both_backends
 def test_metadata_is_stored_anew_without_opening_anything(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
     backup = Group(pxarfs, repo, tree)
@@ -137,6 +139,7 @@ def touch(path, data=None):
     os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns + 10**9))
 
 
+@pytest.mark.both_backends
 def test_all_kinds_of_change_are_found(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
     backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
@@ -306,6 +309,7 @@ def test_without_a_last_archive_every_file_is_read(pxarfs, folder, repo, before)
     backup.assert_shows()
 
 
+@pytest.mark.both_backends
 def test_names_of_either_convention_serve_as_reference(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
     backup = Group(pxarfs, repo, tree)

@@ -20,6 +20,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.both_backends
 def test_lists_snapshots_in_the_servers_words_and_order(pxarfs, store):
     rows = listed(pxarfs, store)
     names = [(r["backup-type"], r["backup-id"], r["backup-time"]) for r in rows]
@@ -34,6 +35,7 @@ def test_lists_snapshots_in_the_servers_words_and_order(pxarfs, store):
     assert master["fingerprint"] == want["unprotected"]["key-fingerprint"]
 
 
+@pytest.mark.both_backends
 def test_lists_one_group_and_one_namespace(pxarfs, store):
     assert [r["backup-time"] for r in listed(pxarfs, store, "host/split")] == [
         1800000002, 1800000009, 1800000010]
@@ -46,6 +48,7 @@ def test_lists_one_group_and_one_namespace(pxarfs, store):
     assert "TYPE/ID" in done.stderr
 
 
+@pytest.mark.both_backends
 def test_text_table_has_a_line_per_snapshot(pxarfs, store2):
     lines = pxarfs("snapshots", "-r", store2).stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -77,6 +80,7 @@ def test_a_damaged_manifest_spoils_its_row_only(pxarfs, store):
     assert "index.json.blob" in done.stderr
 
 
+@pytest.mark.both_backends
 def test_files_of_a_snapshot(pxarfs, store):
     rows = json.loads(pxarfs("files", "-r", store, "host/image", "--output-format",
                              "json").stdout)

@@ -224,6 +224,9 @@ class Connection(threading.Thread):
                 return True
             head = (f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"
                     f"upgrade: {kind.PROTOCOL}\r\ndate: {date()}\r\n\r\n").encode()
+            if not made:  # a rule's 101: there is no session behind it
+                self.sock.sendall(head)
+                return False
             task = self.server.add_task(local[1:], request, made[0], self)
             self.upgraded = Http2(self, made[0], local[1:], answer)
             try:
