@@ -95,6 +95,19 @@ def test_create_writes_what_the_official_tool_writes(pxarfs, folder):
     assert_same_bytes((folder / "new.ppxar").read_bytes(), (files / "split.ppxar").read_bytes())
 
 
+@pytest.mark.parametrize("name", ["legacy.pxar", "split.mpxar"])
+def test_create_from_a_mount_writes_the_same_again(pxarfs, folder, name):
+    """All that the format holds gets through the kernel, to the byte."""
+    files = GOLDEN / "files"
+    with pxarfs.mount(files / name) as mount:
+        pxarfs("create", folder / "new.pxar", mount.path)
+        pxarfs("create", folder / "new.mpxar", mount.path, "--payload-output",
+               folder / "new.ppxar")
+    for new, old in (("new.pxar", "legacy.pxar"), ("new.mpxar", "split.mpxar"),
+                     ("new.ppxar", "split.ppxar")):
+        assert_same_bytes((folder / new).read_bytes(), (files / old).read_bytes())
+
+
 def excludes_of(text):
     return [arg for line in text.decode().splitlines() for arg in ("--exclude", line)]
 
