@@ -508,6 +508,7 @@ static void a_restarted_request_always_gets_further(void **state)
 	AUTO(free) uint8_t *buf = malloc(SIZE);
 	struct err err = ERR_INIT;
 	unsigned restarts = 0;
+	int rc;
 
 	(void)state;
 	bench_init(&b, 0);
@@ -520,8 +521,12 @@ static void a_restarted_request_always_gets_further(void **state)
 	assert_int_equal(restarts, COUNT);
 	assert_int_equal(repo_memory_count(b.repo, &any_chunk), COUNT);
 	assert_true(is_right(buf, SIZE, 0));
-	stream_view_forget(&v);
-	assert_int_equal(read_at_exact(&v.base, buf, 1, 0, &err), -EAGAIN);
+	/* The thread that brought the last chunk may still be busy evicting. */
+	do {
+		stream_view_forget(&v);
+		rc = read_at_exact(&v.base, buf, 1, 0, &err);
+	} while (rc == 0);
+	assert_int_equal(rc, -EAGAIN);
 }
 
 static void a_view_keeps_chunks_that_came_in_any_order(void **state)
