@@ -106,6 +106,7 @@ int pbs_rest_query(const json_t *params, struct wbuf *out)
 struct rest_call {
 	const char *method, *path, *content_type;
 	struct wbuf url, body;
+	char what[128]; /* the path as it is sent, for messages */
 };
 
 static void rest_call_release(struct rest_call *c)
@@ -126,6 +127,8 @@ static void put_path(struct rest_call *c, const struct pbs_rest *r)
 		wbuf_put_text(&c->url, r->name.store);
 	}
 	wbuf_put_text(&c->url, at ? at + strlen(store) : c->path);
+	snprintf(c->what, sizeof(c->what), "%.*s%s%s", (int)(at ? at - c->path : 0), c->path,
+		 at ? r->name.store : "", at ? at + strlen(store) : c->path);
 }
 
 static int put_query(struct rest_call *c, const json_t *params)
@@ -195,7 +198,7 @@ static int send_call(struct pbs_rest *r, const struct rest_call *c, struct pbs_h
 	for (int i = 0; rc == 0 && again && i < TRY_COUNT; i++)
 		rc = send_once(r, c, reply, &again, err);
 	if (rc == 0 && reply->status != 200)
-		rc = pbs_http_refused(reply->status, reply->body.data, reply->body.size, c->path, err);
+		rc = pbs_http_refused(reply->status, reply->body.data, reply->body.size, c->what, err);
 	return rc;
 }
 
@@ -207,10 +210,10 @@ static int take_data(const struct rest_call *c, const struct pbs_http_reply *rep
 	int rc = json_text_decode(reply->body.data, reply->body.size, &all, err);
 
 	if (rc < 0)
-		return err_wrap(err, rc == -ENOMEM ? rc : -EPROTO, "%s: the answer", c->path);
+		return err_wrap(err, rc == -ENOMEM ? rc : -EPROTO, "%s: the answer", c->what);
 	found = json_object_get(all, "data");
 	if (!found)
-		return err_set(err, EPROTO, "%s: an answer without data", c->path);
+		return err_set(err, EPROTO, "%s: an answer without data", c->what);
 	if (data)
 		*data = json_incref(found);
 	return 0;

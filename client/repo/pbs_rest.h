@@ -16,7 +16,7 @@
 #include "client/repo/tls.h"
 
 enum {
-	PBS_REST_ANSWER_SIZE_MAX = 128 << 20,
+	PBS_REST_ANSWER_SIZE_MAX = 64 << 20,
 	PBS_REST_QUERY_SIZE_MAX = 3072, /* path and query; what is longer goes as JSON */
 };
 

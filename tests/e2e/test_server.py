@@ -25,7 +25,7 @@ def tree(folder):
     for d in range(4):
         (source / f"d{d}").mkdir(parents=True)
         for f in range(5):
-            (source / f"d{d}" / f"f{f}").write_bytes(os.urandom(600_000) + b"tail")
+            (source / f"d{d}" / f"f{f}").write_bytes(os.urandom(60_000) + b"tail")
     return source
 
 
@@ -33,8 +33,8 @@ TIMES = itertools.count(1800000000)  # each backup is later than the one before
 
 
 def back_up(remote, tree, status=0, *more):
-    return remote("backup", f"root.pxar:{tree}", "--backup-id", "a", "--backup-time", next(TIMES),
-                  *more, status=status)
+    return remote("backup", f"root.pxar:{tree}", "--backup-id", "a", "--chunk-size", 64,
+                  "--backup-time", next(TIMES), *more, status=status)
 
 
 def same(a, b):
@@ -95,7 +95,7 @@ def test_a_connection_that_breaks_is_made_again(remote, server, tree):
 
 def test_a_server_killed_in_a_backup_leaves_nothing(remote, server, tree):
     rule = server.rule("POST /dynamic_chunk", faults.hold(), nth=2)
-    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", stderr=subprocess.PIPE,
+    p = remote.start("backup", f"root.pxar:{tree}", "--chunk-size", "64", stderr=subprocess.PIPE,
                      text=True)
     assert rule.hit.wait(60)
     server.kill()
@@ -199,7 +199,7 @@ def test_a_token_owns_what_it_makes_and_may_do_what_it_may(remote, server, tree)
 
 def test_secrets_are_in_no_argument_and_no_message(remote, server, tree):
     rule = server.rule("POST /dynamic_chunk", faults.hold())
-    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", stdout=subprocess.PIPE,
+    p = remote.start("backup", f"root.pxar:{tree}", "--chunk-size", "64", stdout=subprocess.PIPE,
                      stderr=subprocess.STDOUT, text=True)
     assert rule.hit.wait(60)
     with open(f"/proc/{p.pid}/cmdline") as f:
@@ -213,3 +213,29 @@ def test_secrets_are_in_no_argument_and_no_message(remote, server, tree):
         server.record.clear_rules()
     for secret in ("secret12", "PBSAuthCookie", "CSRFPrevention", "PBS:root@pam"):
         assert secret not in seen
+
+
+@pytest.mark.parametrize("call", ["GET /chunk", "GET /download"])
+def test_headers_that_do_not_end_break_the_connection_only(remote, server, tree, call):
+    back_up(remote, tree)
+    server.rule(call, faults.headers(*((f"x-{i}", "y" * 1000) for i in range(500))))
+    with remote.mount("host/a", "root.pxar", timeout=130) as m:
+        assert same(tree, m.path) or same(tree, m.path)
+
+
+@pytest.mark.parametrize("call, fault", [("POST /access/ticket", faults.endless()),
+                                         ("GET /admin/*", faults.body(lambda _: bytes(65 << 20)))])
+def test_an_endless_answer_outside_a_session_is_cut_off(remote, server, call, fault):
+    server.rule(call, fault, times=0)
+    done = remote("snapshots", status=1)
+    assert "more than" in done.stderr
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b"{}", b'{"data":{}}', b'{"data":[[]]}',
+                                  b'{"data":[{"backup-type":"x","backup-id":"a"}]}',
+                                  b'{"data":[{"backup-type":"host","backup-id":"../a",'
+                                  b'"backup-count":1,"last-backup":1}]}', b"[" * 100000])
+def test_a_list_that_is_none_is_an_error(remote, server, text):
+    server.rule("GET /admin/*", faults.body(lambda _: text), times=0)
+    done = remote("snapshots", status=1)
+    assert done.stderr and len(done.stderr) < 2000
