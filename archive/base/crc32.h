@@ -3,7 +3,7 @@
  * crc32 - the checksum of a blob: reflected polynomial 0xEDB88320, as zlib's crc32().
  *
  * Layout:  archive/FORMAT.md, "Blob".
- * Cost:    zlib's, more than 1 GB/s.
+ * Cost:    6 GB/s with carry-less multiplication, chosen at run time, else zlib's 1 to 2.
  */
 #ifndef PXARFS_BASE_CRC32_H
 #define PXARFS_BASE_CRC32_H

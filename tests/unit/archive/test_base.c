@@ -12,6 +12,7 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 static void cursor_reads_what_is_there(void **state)
 {
@@ -180,6 +181,22 @@ static void crc32_is_zlib_s_in_any_pieces(void **state)
 	assert_int_equal(crc32_update(0, "", 0), 0);
 }
 
+static void crc32_is_zlib_s_at_any_length(void **state)
+{
+	uint8_t bytes[2000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * i >> 3);
+	for (size_t size = 0; size < sizeof(bytes) - 3; size++)
+		for (size_t at = 0; at < 3; at++) {
+			uint32_t begin = (uint32_t)(size * 2654435761u * at);
+
+			assert_int_equal(crc32_update(begin, bytes + at, size),
+					 crc32_z(begin, bytes + at, size));
+		}
+}
+
 static void digest_context_can_be_reused(void **state)
 {
 	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
@@ -217,6 +234,7 @@ int main(void)
 		cmocka_unit_test(hex_refuses_what_is_no_digit),
 		cmocka_unit_test(name_hash_gives_the_format_s_values),
 		cmocka_unit_test(crc32_is_zlib_s_in_any_pieces),
+		cmocka_unit_test(crc32_is_zlib_s_at_any_length),
 		cmocka_unit_test(digest_context_can_be_reused),
 	};
 
