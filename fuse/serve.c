@@ -38,6 +38,7 @@ enum {
 	TEAR_DOWN_MS = 400,
 	SOURCE_SIZE_MAX = 8192,
 	FILES_WANTED = 4096, /* descriptors */
+	MMAP_SIZE_MIN = 1 << 20,
 };
 
 struct server {
@@ -466,6 +467,8 @@ int serve(const struct serve_params *params, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	/* Threads that come and go with their own heaps would each keep what they freed. */
 	mallopt(M_ARENA_MAX, 2);
+	/* What is large goes back to the system when it is freed. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_SIZE_MIN);
 	s->params = params;
 	s->key = params->key;
 	s->mount.guise = params->opts.guise;

@@ -24,9 +24,11 @@
 
 enum {
 	BUCKET_COUNT = 256,
-	/* An idle thread keeps a buffer of this size, not the largest it ever needed. */
-	IDLE_BUFFER_SIZE_MAX = 256 << 10,
-	IDLE_BUFFER_SECONDS = 1,
+	/* Buffers for stored chunks that wait for the next load, as their pages cost more than what
+	 * is read into them.  The latest one is taken first.  Not counted by the cache. */
+	SPARE_BUFFERS_MAX = 3,
+	SPARE_BYTES_MAX = 12 << 20,
+	SPARE_SECONDS = 1, /* for so long, when nothing happens */
 	/* Loads at a time: any number that the threads can take while their chunks are no more
 	 * than this part of the cache, for what they read them into is not counted there... */
 	RUNNING_SHARE = 8,
@@ -63,6 +65,8 @@ struct fetch {
 	struct fetch_load *loads[BUCKET_COUNT];
 	size_t queued, running;
 	size_t running_bytes; /* of the chunks being loaded */
+	struct wbuf spares[SPARE_BUFFERS_MAX];
+	size_t spare_count, spare_bytes;
 	unsigned thread_count, idle_count;
 	pthread_t threads[FETCH_THREAD_COUNT_MAX];
 	struct fetch_stats stats;
@@ -313,6 +317,34 @@ static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *
 	deliver_all(waits, chunk, rc, err);
 }
 
+static struct wbuf buffer_none(void)
+{
+	return (struct wbuf)WBUF_INIT(BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX));
+}
+
+/* Under f->lock. */
+static struct wbuf buffer_take(struct fetch *f)
+{
+	if (f->spare_count == 0)
+		return buffer_none();
+	f->spare_bytes -= f->spares[--f->spare_count].capacity;
+	return f->spares[f->spare_count];
+}
+
+static void buffer_give(struct fetch *f, struct wbuf *buffer)
+{
+	pthread_mutex_lock(&f->lock);
+	if (f->spare_count < SPARE_BUFFERS_MAX &&
+	    buffer->capacity <= SPARE_BYTES_MAX - f->spare_bytes) {
+		f->spare_bytes += buffer->capacity;
+		f->spares[f->spare_count++] = *buffer;
+		*buffer = buffer_none();
+	}
+	pthread_mutex_unlock(&f->lock);
+	wbuf_release(buffer);
+	*buffer = buffer_none();
+}
+
 static int load_chunk(struct fetch *f, struct fetch_worker *worker,
 		      const struct fetch_want *want, struct chunk **out, struct err *err)
 {
@@ -341,6 +373,8 @@ static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_
 	int rc = load_chunk(f, worker, &want, &chunk, &err);
 	bool keep = rc == 0 && worker->keep;
 
+	if (!keep)
+		buffer_give(f, &worker->encoded);
 	if (rc < 0)
 		rc = wrap_error(&want, rc, &err);
 	load_finish(f, load, chunk, rc, keep, &err);
@@ -348,6 +382,7 @@ static void load_run(struct fetch *f, struct fetch_worker *worker, struct fetch_
 		return;
 	/* Nobody waits for that, but it counts as running: a slow disk must not fill memory. */
 	disk_cache_put(f->disk, &worker->digest, worker->encoded.data, worker->encoded.size);
+	buffer_give(f, &worker->encoded);
 	pthread_mutex_lock(&f->lock);
 	run_over(f, want.size);
 	pthread_mutex_unlock(&f->lock);
@@ -382,35 +417,34 @@ static struct fetch_load *next_load(struct fetch *f)
 	return load;
 }
 
-/* Wait for work.  A large buffer is kept for a moment, as its pages cost more than what is read
- * into them; then it goes, out of the lock, and the caller looks again. */
-static void worker_idle(struct fetch *f, struct fetch_worker *worker)
+/* Wait for work.  After a moment without any the spare buffers go. */
+static void worker_idle(struct fetch *f)
 {
-	bool large = worker->encoded.capacity > IDLE_BUFFER_SIZE_MAX;
+	struct wbuf buffer = buffer_none();
 	struct timespec until;
 	int rc = 0;
 
 	f->idle_count++;
-	if (large) {
+	if (f->spare_count > 0) {
 		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += IDLE_BUFFER_SECONDS;
+		until.tv_sec += SPARE_SECONDS;
 		rc = pthread_cond_timedwait(&f->work, &f->lock, &until);
 	} else {
 		pthread_cond_wait(&f->work, &f->lock);
 	}
 	f->idle_count--;
-	if (rc != ETIMEDOUT)
+	if (rc != ETIMEDOUT || f->running > 0)
 		return;
+	buffer = buffer_take(f);
 	pthread_mutex_unlock(&f->lock);
-	wbuf_release(&worker->encoded);
-	wbuf_init(&worker->encoded, BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX));
+	wbuf_release(&buffer);
 	pthread_mutex_lock(&f->lock);
 }
 
 static void *worker_main(void *arg)
 {
 	struct fetch_worker worker = {
-		.encoded = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX)),
+		.encoded = buffer_none(),
 		.disk = ((struct fetch *)arg)->disk,
 	};
 	struct fetch *f = arg;
@@ -421,15 +455,15 @@ static void *worker_main(void *arg)
 		struct fetch_load *load = next_load(f);
 
 		if (!load) {
-			worker_idle(f, &worker);
+			worker_idle(f);
 			continue;
 		}
+		worker.encoded = buffer_take(f);
 		pthread_mutex_unlock(&f->lock);
 		load_run(f, &worker, load);
 		pthread_mutex_lock(&f->lock);
 	}
 	pthread_mutex_unlock(&f->lock);
-	wbuf_release(&worker.encoded);
 	blob_codec_free(worker.codec);
 	return NULL;
 }
@@ -529,6 +563,8 @@ void fetch_free(struct fetch *f)
 	fetch_stop(f);
 	for (unsigned i = 0; i < f->thread_count; i++)
 		pthread_join(f->threads[i], NULL);
+	while (f->spare_count > 0)
+		wbuf_release(&f->spares[--f->spare_count]);
 	pthread_mutex_destroy(&f->lock);
 	pthread_cond_destroy(&f->work);
 	pthread_cond_destroy(&f->drained);
