@@ -20,6 +20,7 @@ TOP = pathlib.Path(__file__).resolve().parents[1]
 BUILD = pathlib.Path(os.environ.get("PXARFS_BUILD", TOP / "build"))
 PXARFS = BUILD / "pxarfs"
 NULLFS = BUILD / "tests/support/nullfs"
+STOREFS = BUILD / "tests/support/storefs"
 FIND = ["find", ".", "-printf", r"%s %T@ %p\n"]
 MIB = 1 << 20
 
@@ -342,3 +343,80 @@ class MountBench:
                 timed(f"tar cf - -C {m.point} . | cat >/dev/null", shell=True)
                 figure(f"memory after find and tar, {name}", [m.peak_mib()], "MiB",
                        at_most=256 + 25)
+
+    # --- 6 and 7: a slow store, a dead store ---
+
+    def make_ten_thousand(self, folder):
+        rng = random.Random(4)
+        for d in range(20):
+            here = folder / "tree" / f"d{d:02}"
+            here.mkdir(parents=True)
+            for i in range(500):
+                (here / f"file-{i:03}").write_bytes(rng.randbytes(rng.randrange(8193)))
+        self.backed_up(folder, folder / "tree", "--chunk-size", "64")
+
+    def latency(self):
+        """cp -r of 10,000 small files where each chunk comes 20 ms late."""
+        folder = self.prepared("ten-thousand", self.make_ten_thousand)
+        if self.prepare_only:
+            return
+        ours, serial = [], []
+        for _ in range(self.runs):
+            out = self.work / "copy"
+            with mounted([STOREFS, folder / "store"], self.work / "slow") as slow:
+                slow.process.stdin.write(b"delay 20\n")
+                slow.process.stdin.flush()
+                slow.process.stdout.readline()
+                with self.mount(folder, store=slow.point) as m:
+                    ours.append(timed(["cp", "-r", m.point, out]))
+                    after = m.statistics()
+                    serial.append(0.02 * (after["meta_chunks"] + after["payload_chunks"]))
+            shutil.rmtree(out)
+        beside("cp -r of 10,000 files, 20 ms a chunk", ours, "one chunk after the other", serial,
+               at_least=8, rate=True)
+
+    def make_sixty_four(self, folder):
+        rng = random.Random(5)
+        (folder / "tree").mkdir()
+        for i in range(64):
+            (folder / "tree" / f"file{i:02}").write_bytes(rng.randbytes(MIB))
+        self.backed_up(folder, folder / "tree", "--chunk-size", "64")
+
+    def stuck(self):
+        """64 readers of a dead store: df, ^C, SIGTERM."""
+        folder = self.prepared("sixty-four", self.make_sixty_four)
+        if self.prepare_only:
+            return
+        df, interrupted, ended = [], [], []
+        for _ in range(self.runs):
+            with mounted([STOREFS, folder / "store"], self.work / "slow") as slow:
+                with self.mount(folder, "readahead=0", store=slow.point) as m:
+                    os.listdir(m.point)
+                    slow.process.send_signal(signal.SIGSTOP)
+                    readers = self.stuck_readers(m)
+                    df.append(timed(["df", m.point]) * 1000)
+                    begin = time.monotonic()
+                    for p in readers:
+                        p.send_signal(signal.SIGINT)
+                    for p in readers:
+                        p.wait()
+                    interrupted.append((time.monotonic() - begin) * 1000)
+                    readers = self.stuck_readers(m)
+                    begin = time.monotonic()
+                    m.process.terminate()
+                    m.process.wait()
+                    ended.append((time.monotonic() - begin) * 1000)
+                    slow.process.send_signal(signal.SIGCONT)
+                    for p in readers:
+                        p.wait()
+        figure("df beside 64 stuck readers", df, "ms", at_most=100)
+        figure("^C to all of them, till the last is gone", interrupted, "ms")
+        figure("SIGTERM to the end of the process", ended, "ms", at_most=1000)
+
+    @staticmethod
+    def stuck_readers(m):
+        readers = [subprocess.Popen(["cat", m.point / f"file{i:02}"], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL) for i in range(64)]
+        while m.statistics()["waiting"] < 64:
+            time.sleep(0.01)
+        return readers
