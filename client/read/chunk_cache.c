@@ -52,6 +52,7 @@ struct mapping {
 struct chunk_cache {
 	size_t bytes_max;
 	uint64_t seed;
+	struct digest mask;
 	atomic_size_t bytes[CHUNK_CLASS_COUNT]; /* of all chunks alive */
 	atomic_uint_fast64_t clock; /* ticks at each use */
 	pthread_mutex_t trim_lock; /* one evicts at a time, or two would evict for one's need */
@@ -385,6 +386,8 @@ struct chunk_cache *chunk_cache_new(size_t bytes_max)
 	c->bytes_max = bytes_max;
 	if (getrandom(&c->seed, sizeof(c->seed), GRND_NONBLOCK) < 0)
 		c->seed = (uintptr_t)c;
+	if (getrandom(&c->mask, sizeof(c->mask), GRND_NONBLOCK) < 0)
+		memset(&c->mask, 0, sizeof(c->mask)); /* the machine has hardly been started */
 	pthread_mutex_init(&c->trim_lock, NULL);
 	pthread_mutex_init(&c->spare_lock, NULL);
 	for (int i = 0; i < SHARD_COUNT; i++)
@@ -416,6 +419,11 @@ void chunk_cache_free(struct chunk_cache *c)
 	pthread_mutex_destroy(&c->trim_lock);
 	pthread_mutex_destroy(&c->spare_lock);
 	free(c);
+}
+
+const struct digest *chunk_cache_mask(const struct chunk_cache *c)
+{
+	return &c->mask;
 }
 
 size_t chunk_cache_bytes_max(const struct chunk_cache *c)

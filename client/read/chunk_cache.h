@@ -51,6 +51,10 @@ DEFINE_AUTO_PTR(chunk_cache)
 
 size_t chunk_cache_bytes_max(const struct chunk_cache *c);
 
+/* Random bytes of this cache's own, to lie over names that somebody else has chosen: else they
+ * could be made to meet names that were made up here. */
+const struct digest *chunk_cache_mask(const struct chunk_cache *c);
+
 /* The chunk with one more reference, or NULL.  Counts as a use. */
 struct chunk *chunk_cache_get(struct chunk_cache *c, const struct digest *key);
 

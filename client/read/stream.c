@@ -30,7 +30,7 @@ struct stream {
 	struct repo_reader *reader;
 	struct repo_file index_file; /* what `didx` or `fidx` borrows */
 	const struct crypt_key *key; /* of encrypted chunks; NULL: they are plain */
-	struct digest mask; /* of a key: over the digests by which the cache knows chunks */
+	struct digest mask; /* over the digests, where they are names in the cache */
 	struct didx didx;
 	struct fidx fidx; /* count 0: the index is a dynamic one */
 
@@ -122,24 +122,26 @@ static uint64_t chunk_index_of(const struct stream *s, uint64_t offset)
 }
 
 /*
- * A digest is no secret, so that of an encrypted chunk may be listed by an index that says its
- * chunks are plain, by somebody who has no key: who opens both with the key at hand must not
- * find the one's plain bytes in the cache for the other.  So decrypted chunks go by names there
- * that are made with the key.
+ * Digests come out of indexes, which anybody can write.  Listed by an index that says its chunks
+ * are plain, that of an encrypted chunk must not find the bytes that were decrypted for somebody
+ * else; nor may a made-up digest meet the name of something that is no chunk.  So the cache
+ * knows plain chunks by digests under a mask of its own, decrypted ones under one that is made
+ * with the key.
  */
 static void cache_name(const struct stream *s, struct digest *digest)
 {
-	if (!s->key)
-		return;
 	for (size_t i = 0; i < DIGEST_SIZE; i++)
 		digest->bytes[i] ^= s->mask.bytes[i];
 }
 
-static int mask_of(const struct crypt_key *key, struct digest *out)
+static int mask_of(struct fetch *fetch, const struct crypt_key *key, struct digest *out)
 {
 	static const char PURPOSE[] = "names of chunks in memory";
 
-	return key ? crypt_sign(key, PURPOSE, sizeof(PURPOSE) - 1, out) : 0;
+	if (key)
+		return crypt_sign(key, PURPOSE, sizeof(PURPOSE) - 1, out);
+	*out = *chunk_cache_mask(fetch_cache(fetch));
+	return 0;
 }
 
 static void want_chunk(struct stream *s, uint64_t index, struct place *place,
@@ -354,7 +356,7 @@ static struct stream *stream_new_indexed(struct fetch *fetch, struct repo_reader
 {
 	AUTO(stream) struct stream *s = stream_new(fetch, size, class_, archive_name);
 
-	if (!s || mask_of(key, &s->mask) < 0) {
+	if (!s || mask_of(fetch, key, &s->mask) < 0) {
 		err_set(err, ENOMEM, "%s: out of memory", archive_name);
 		return NULL;
 	}

@@ -552,6 +552,25 @@ static void a_view_keeps_chunks_that_came_in_any_order(void **state)
 	assert_int_equal(repo_memory_count(b.repo, &any_chunk), COUNT);
 }
 
+/* Whoever writes an index chooses its digests: none of them finds what is no chunk. */
+static void a_digest_does_not_meet_other_names_in_the_cache(void **state)
+{
+	AUTO(bench) struct bench b;
+	AUTO(free) uint8_t *buf = malloc(CHUNK);
+	struct chunk *other;
+	struct digest digest;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	bench_init(&b, 1 << 20);
+	digest = chunk_digest(&b, 0);
+	other = chunk_new(b.cache, &digest, CHUNK, CHUNK_META);
+	memset(other->data, 0xee, CHUNK);
+	chunk_unref(chunk_cache_insert(b.cache, other));
+	assert_int_equal(read_at_exact(stream_read_at(b.stream), buf, CHUNK, 0, &err), 0);
+	assert_true(is_right(buf, CHUNK, 0));
+}
+
 /* An index of `count` times the same chunk of one byte. */
 static void fill_same(struct bench *b, size_t count)
 {
@@ -807,6 +826,7 @@ int main(void)
 		cmocka_unit_test(a_view_gets_the_errors_message),
 		cmocka_unit_test(an_aborted_session_ends_those_who_wait),
 		cmocka_unit_test(a_view_can_be_taken_back_while_it_waits),
+		cmocka_unit_test(a_digest_does_not_meet_other_names_in_the_cache),
 		cmocka_unit_test(many_readers_never_see_a_wrong_byte),
 	};
 
