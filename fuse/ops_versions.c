@@ -14,7 +14,8 @@
  * digest.  What is behind a request is behind it for good when it runs again.  A snapshot that
  * cannot be read is listed, and its look-up fails: it may hold another version.
  *
- * Cookies: 0, 1 and 2 as anywhere, TIME + 2 behind the version of that time.
+ * Cookies: 0, 1 and 2 as anywhere, TIME + 2 behind the version of that time, COOKIE_END behind
+ * the last one.
  */
 #include "fuse/ops_repo.h"
 
@@ -25,6 +26,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#define COOKIE_END (UINT64_C(1) << 62)
 
 enum {
 	PATH_SIZE_MAX = 64 << 10,
@@ -318,25 +321,43 @@ int ops_versions_lookup(struct request *rq, struct node *folder)
 
 /* --- listing --- */
 
-/* False: the answer is full. */
-static bool put_version(struct request *rq, const struct node *snapshot, bool is_readable)
+static uint64_t cookie_of(const struct node *snapshot)
 {
-	struct fuse_entry_param e = { .attr.st_ino = INODE_UNKNOWN };
+	return (uint64_t)snapshot->u.snapshot.time + OPS_REPO_DOTS_COUNT;
+}
 
-	/* Without attributes: these need a count of links that the walk over all snapshots
-	 * would start in each of them. */
+/* The row of the version found last; false: the answer is full.  Without attributes: these need
+ * a count of links that the walk over all snapshots would start in each of them. */
+static bool put_version(struct request *rq, uint64_t cookie)
+{
+	struct fuse_entry_param e = { .attr.st_ino = INODE_UNKNOWN,
+				      .attr.st_mode = rq->found_type };
+
+	if (rq->found && !ops_put_row(rq, rq->found->name, &e, cookie))
+		return false;
+	rq->found = NULL;
+	return true;
+}
+
+/* A version is put down when the next one is found, or none: so that the last row can say that
+ * there is nothing behind it, and nobody goes through all snapshots to learn that. */
+static bool find_version(struct request *rq, const struct node *snapshot, bool is_readable)
+{
+	if (!put_version(rq, rq->found ? cookie_of(rq->found) : 0))
+		return false;
+	rq->found = snapshot;
+	rq->found_type = 0;
 	if (is_readable)
-		e.attr.st_mode = metadata_is_directory(&rq->entry.meta) ?
+		rq->found_type = metadata_is_directory(&rq->entry.meta) ?
 					 S_IFLNK :
 					 (mode_t)(rq->entry.meta.mode & PXAR_MODE_TYPE);
-	return ops_put_row(rq, snapshot->name, &e,
-			   (uint64_t)snapshot->u.snapshot.time + OPS_REPO_DOTS_COUNT);
+	return true;
 }
 
 /* One more snapshot: 0, or 1 when the answer is full.  -EAGAIN and others. */
 static int list_snapshot(struct request *rq, const struct place *p, struct node *snapshot)
 {
-	bool is_first = rq->offset == (uint64_t)snapshot->u.snapshot.time + OPS_REPO_DOTS_COUNT;
+	bool is_first = rq->offset == cookie_of(snapshot);
 	const struct tree *tree;
 	struct digest version;
 	int rc = look(rq, snapshot, p->archive->name, (const char *)p->path.data, &tree);
@@ -352,7 +373,7 @@ static int list_snapshot(struct request *rq, const struct place *p, struct node 
 		return 0;
 	}
 	/* `is_first`: it was listed by the answer before */
-	if (!is_first && rc != -ENOENT && rc != -ESTALE && !put_version(rq, snapshot, rc == 0)) {
+	if (!is_first && rc != -ENOENT && rc != -ESTALE && !find_version(rq, snapshot, rc == 0)) {
 		leave(rq);
 		return 1;
 	}
@@ -381,6 +402,7 @@ static int list_times(struct request *rq, const struct place *p)
 			return rc < 0 ? rc : 0;
 		rq->scan_time = snapshot->u.snapshot.time;
 	}
+	put_version(rq, COOKIE_END);
 	return 0;
 }
 
@@ -419,7 +441,8 @@ int ops_versions_list(struct request *rq, struct node *folder)
 	for (; rq->offset < OPS_REPO_DOTS_COUNT; rq->offset++)
 		if (!ops_put_dots(rq, rq->offset))
 			break;
-	rc = p.archive ? list_times(rq, &p) : list_archives(rq, &p);
+	if (rq->offset < COOKIE_END)
+		rc = p.archive ? list_times(rq, &p) : list_archives(rq, &p);
 	if (rc == 0)
 		reply_bytes(rq, rq->out.data, rq->out.size);
 	return rc;

@@ -114,6 +114,7 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->failure = rq->scan_failure = 0;
 	rq->scan_time = INT64_MAX;
 	rq->has_version = false;
+	rq->found = NULL;
 	rq->meta.is_missing = false;
 	rq->bad_count = 0;
 	rq->err.text[0] = '\0';

@@ -41,6 +41,7 @@ struct requests;
 struct request;
 struct folder;
 struct mount;
+struct node;
 struct shown;
 
 enum {
@@ -93,6 +94,8 @@ struct request {
 	int scan_failure; /* why one of them could not be looked at */
 	bool has_version; /* `version` is what the last one had */
 	struct digest version;
+	const struct node *found; /* a version that is yet to be put down, and its type */
+	mode_t found_type;
 	bool steps_over_damage; /* a damaged metadata chunk is told to run(), see below */
 	struct folder *folder; /* with a reference */
 	struct tree_entry entry;

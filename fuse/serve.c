@@ -111,6 +111,12 @@ static void raise_file_limit(void)
 	}
 }
 
+static void on_repo_warning(void *arg, const char *message)
+{
+	(void)arg;
+	log_warn("%s", message);
+}
+
 /* Many archives: those of one snapshot, or of all that a namespace has. */
 static int open_many(struct server *s, struct err *err)
 {
@@ -134,6 +140,7 @@ static int open_many(struct server *s, struct err *err)
 		rc = repo_resolve(s->repo, p->snapshot, params.ns, &name, err);
 	if (rc < 0)
 		return rc;
+	s->repo->warning = on_repo_warning;
 	raise_file_limit();
 	find_key(s);
 	params.repo = s->repo;
