@@ -21,7 +21,8 @@
  *	|    slot    |       offset in the stream          | F |     F: folder
  *	+------------+-------------------------------------+---+
  *
- * `slot` says which archive, 0 where a mount shows just one.  "Folder, offset 0, slot 0" is
+ * `slot` says which archive, 0 where a mount shows just one; where it shows many, 0 is what lies
+ * above them, and `offset` the number of a node (repo_tree.h).  "Folder, offset 0, slot 0" is
  * number 1, and no folder can end at offset 0: so that is the root of the mount, wherever its
  * archive ends.
  *
@@ -33,7 +34,7 @@
  * it finds at an offset, so that a made-up number leads to an error or to a piece of the same
  * archive, never outside it.
  *
- * Limits: streams of up to 2^47 bytes (128 TiB), 65,536 archives at a time.
+ * Limits: streams of up to 2^47 bytes (128 TiB), 65,535 archives in the life of a mount of many.
  */
 #ifndef PXARFS_INODE_H
 #define PXARFS_INODE_H

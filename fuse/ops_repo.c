@@ -432,7 +432,7 @@ static int run_read(struct request *rq)
 	struct node *node;
 	int rc = find_node(rq, &node);
 
-	if (rc == 0 && is_folder(node))
+	if (rc == 0 && (is_folder(node) || node->kind == NODE_LINK))
 		return -EINVAL;
 	if (rc == 0)
 		rc = ops_repo_or_fetch(rq, snaps_blob_size(snaps_of(rq), node, &size, &rq->want));

@@ -493,7 +493,7 @@ static int init(struct repo_tree *t, struct err *err)
 	if (p->snapshot) {
 		t->snapshot = *p->snapshot;
 		t->root->u.snapshot.time = p->snapshot->time;
-		t->root->mtime_ns = p->snapshot->time * 1000000000;
+		t->root->mtime_ns = repo_tree_ns(p->snapshot->time);
 	}
 	return snapshot_ns_parse(p->ns, t->ns, err);
 }

@@ -43,7 +43,7 @@ struct listing {
 /* Seconds become the time of a folder, if they are later than that; else it was changed now. */
 static void touch(struct node *node, int64_t newest, bool changed)
 {
-	int64_t newest_ns = newest * 1000000000, now;
+	int64_t newest_ns = repo_tree_ns(newest), now;
 
 	if (newest_ns > node->mtime_ns) {
 		node->mtime_ns = newest_ns;

@@ -24,6 +24,14 @@ struct repo_tree {
 
 uint64_t repo_tree_now_ms(void);
 
+/* Seconds as nanoseconds; a time that these cannot tell (after 2262) is the last they can. */
+static inline int64_t repo_tree_ns(int64_t seconds)
+{
+	const int64_t second = 1000000000;
+
+	return seconds < INT64_MAX / second ? seconds * second : INT64_MAX - second;
+}
+
 /* Take a node out, and put it before the others that have gone, linked by `next`.  Under the
  * lock. */
 void repo_tree_detach(struct repo_tree *t, struct node *node, struct node **gone);

@@ -100,7 +100,9 @@ int snaps_slot(struct snaps *s, struct node *archive, unsigned *slot, struct err
 {
 	pthread_mutex_lock(&s->lock);
 	if (!archive->slot && s->slot_count < INODE_SLOT_MAX) {
+		repo_tree_lock(s->tree);
 		archive->slot = (uint16_t)++s->slot_count;
+		repo_tree_unlock(s->tree);
 		s->slots[archive->slot] = archive;
 	}
 	*slot = archive->slot;

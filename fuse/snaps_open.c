@@ -282,7 +282,7 @@ static int open_image(struct snaps *s, struct opened *o, struct err *err)
 	return 0;
 }
 
-static int open_file(struct snaps *s, struct node *node, struct visit *visit,
+static int open_file(struct snaps *s, struct node *node, struct visit *visit, unsigned slot,
 		     struct opened **out, struct err *err)
 {
 	AUTO(snaps_opened) struct opened *o = calloc(1, sizeof(*o));
@@ -290,7 +290,7 @@ static int open_file(struct snaps *s, struct node *node, struct visit *visit,
 
 	if (!o)
 		return err_set(err, ENOMEM, "out of memory");
-	o->shown = (struct shown){ .slot = node->slot, .hold = hold, .let_go = let_go };
+	o->shown = (struct shown){ .slot = slot, .hold = hold, .let_go = let_go };
 	o->shown.name = o->path;
 	o->owner = s;
 	o->visit = visit;
@@ -311,8 +311,10 @@ static int load_opened(struct snaps *s, struct node *node, struct err *err)
 	pthread_mutex_lock(&s->lock);
 	rc = get_visit(s, node->parent, &visit, err);
 	if (rc == 0 && !node->u.file.opened) {
+		unsigned slot = node->slot;
+
 		pthread_mutex_unlock(&s->lock);
-		rc = open_file(s, node, visit, &o, err);
+		rc = open_file(s, node, visit, slot, &o, err);
 		pthread_mutex_lock(&s->lock);
 		if (rc == 0) {
 			node->u.file.opened = o;

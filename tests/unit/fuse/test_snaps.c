@@ -317,6 +317,24 @@ static void namespaces_are_folders_in_folders(void **state)
 	repo_tree_unlock(b->tree);
 }
 
+static void times_far_away_are_no_harm(void **state)
+{
+	struct bench *b = *state;
+	struct snapshot_name name = name_of("a", 0);
+	AUTO(manifest) struct manifest *m = NULL;
+	struct node *far;
+
+	name.time = 253402300799; /* the year 9999 */
+	m = manifest_new("host", "a", name.time);
+	repo_fill_manifest(b->repo, &name, m);
+	add_snapshot(b, "a", 0);
+	open_with(b, (struct snaps_params){ 0 });
+	far = walk(b, "host/a/9999-12-31T23:59:59Z");
+	assert_non_null(far);
+	assert_true(far->mtime_ns > INT64_C(9000000000) * 1000000000);
+	assert_true(far->parent->mtime_ns >= far->mtime_ns);
+}
+
 static void a_failed_listing_is_an_error_only_the_first_time(void **state)
 {
 	struct bench *b = *state;
@@ -592,6 +610,7 @@ int main(void)
 		TEST(what_a_new_listing_lacks_is_gone_for_good),
 		TEST(a_listing_goes_on_from_a_child_that_is_gone),
 		TEST(namespaces_are_folders_in_folders),
+		TEST(times_far_away_are_no_harm),
 		TEST(a_failed_listing_is_an_error_only_the_first_time),
 		TEST(opening_is_one_session_however_many_ask),
 		TEST(what_nobody_uses_is_closed_in_time_and_opened_again),
