@@ -231,11 +231,11 @@ static uint64_t hints_of(struct bench *b)
 	return stats.hints;
 }
 
-static void read_in_order(struct bench *b)
+static void read_in_order(struct bench *b, uint64_t begin, uint64_t end)
 {
 	uint8_t buf[100];
 
-	for (uint64_t offset = 0; offset < SIZE; offset += sizeof(buf)) {
+	for (uint64_t offset = begin; offset < end; offset += sizeof(buf)) {
 		assert_int_equal(read_at_exact(stream_read_at(b->stream), buf, sizeof(buf), offset,
 					       NULL), 0);
 		assert_true(is_right(buf, sizeof(buf), offset));
@@ -249,7 +249,9 @@ static void who_reads_in_order_is_read_ahead_of(void **state)
 	(void)state;
 	bench_init(&b, 1 << 20);
 	stream_set_readahead(b.stream, 1 << 20);
-	read_in_order(&b);
+	read_in_order(&b, 0, 20 * CHUNK);
+	repo_memory_await(b.repo, &any_chunk, 21); /* nobody has asked for that one */
+	read_in_order(&b, 20 * CHUNK, SIZE);
 	assert_int_equal(repo_memory_count(b.repo, &any_chunk), COUNT);
 	assert_true(hints_of(&b) > 0);
 }
@@ -260,7 +262,7 @@ static void without_read_ahead_nobody_is_read_ahead_of(void **state)
 
 	(void)state;
 	bench_init(&b, 1 << 20);
-	read_in_order(&b);
+	read_in_order(&b, 0, SIZE);
 	assert_int_equal(hints_of(&b), 0);
 }
 
@@ -271,7 +273,7 @@ static void a_cache_of_no_whole_chunk_gets_no_read_ahead(void **state)
 	(void)state;
 	bench_init(&b, CHUNK / 2);
 	stream_set_readahead(b.stream, 1 << 20);
-	read_in_order(&b);
+	read_in_order(&b, 0, SIZE);
 	assert_int_equal(hints_of(&b), 0);
 }
 
