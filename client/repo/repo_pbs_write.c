@@ -632,8 +632,8 @@ static int explain(struct pbs_writer *w, struct err *err)
 	if (repo_list_groups(&w->repo->base, w->name.group.ns, find_owner, &o, NULL) == 0 &&
 	    o.owner[0] && !is_own(o.owner, pbs_rest_name(w->repo->rest)->auth_id))
 		return err_set(err, EACCES, "the group belongs to %s", o.owner);
-	if (l.has_unfinished)
-		return err_set(err, EBUSY, "another backup of the group is running");
+	if (l.has_unfinished) /* or what a server that died has left: its own words stay */
+		return err_wrap(err, -EBUSY, "another backup of the group seems to be running");
 	return 1;
 }
 

@@ -528,11 +528,11 @@ static void lets_the_owner_and_its_tokens_user_back_up(void **state)
 {
 	struct snapshot_name name = at(T1);
 	struct repo_writer *w = NULL;
-	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
 
 	(void)state;
 	if (backend->owner_is_login)
-		skip();
+		skip(); /* does not return: nothing is to be released yet */
+	AUTO(manifest) struct manifest *m = manifest_new("host", "a", T1);
 	assert_int_equal(begin_as(repo, &name, "u@pam!tok", &w, NULL), 0);
 	assert_int_equal(repo_conformance_store(w, m, 1, NULL), 0);
 	assert_int_equal(repo_conformance_finish(w, m, NULL), 0);
