@@ -670,6 +670,22 @@ def test_a_killed_server_leaves_what_it_had_and_starts_again(server, client):
     back_up(client, time=3000)
 
 
+def test_a_call_that_a_dying_server_holds_is_not_done(server, client):
+    session = client.backup()
+    entry = put_index(session)
+    session.put_blob("index.json.blob", manifest([entry]))
+    rule = server.rule("POST /finish", faults.hold())
+    session.start("POST", "/finish")
+    assert rule.hit.wait(60)
+    server.kill()
+    gone(session)
+    server.start()
+    client.stream = None
+    row, = client.call("GET", D + "/snapshots").data
+    stored = datastore.manifest(server.store.root / "host/elsa/1970-01-01T00:16:40Z")
+    assert row["backup-time"] == 1000 and "chunk_upload_stats" not in stored["unprotected"]
+
+
 def test_requests_are_on_record(server, client):
     assert server.count("POST /access/ticket") == 1
     back_up(client)

@@ -173,7 +173,7 @@ class Server:
         except OSError:
             pass
         listener.close()
-        self.record.clear_rules()
+        self.record.clear_rules(cancel=True)
         for connection in list(self.connections):
             connection.end(cut)
         for connection in list(self.connections):

@@ -28,9 +28,18 @@ def answer(status, text="scripted", headers=()):
     return Action(lambda rule: Answer(status, text.encode(), JSON, headers=headers))
 
 
+def _dropped():
+    a = Answer(500)
+    a.drop = True
+    return a
+
+
 def hold():
-    """Wait for rule.release before the call is done."""
-    return Action(lambda rule: rule.release.wait() and None)
+    """Wait for rule.release before the call is done; it is not done if the server ends meanwhile."""
+    def before(rule):
+        rule.release.wait()
+        return _dropped() if rule.is_cancelled else None
+    return Action(before)
 
 
 def hold_answer():
@@ -64,7 +73,7 @@ def _change(**members):
 
 def drop():
     """Reset the connection instead of answering."""
-    return Action(lambda rule: _change(drop=True).after(rule, Answer(500)))
+    return Action(lambda rule: _dropped())
 
 
 def cut(size):
@@ -135,7 +144,7 @@ class Rule:
     def __init__(self, pattern, action, nth, times, matching):
         self.pattern, self.action, self.nth, self.times = pattern, action, nth, times
         self.matching = matching
-        self.seen = 0
+        self.seen, self.is_cancelled = 0, False
         self.hit, self.release = threading.Event(), threading.Event()
 
     def wants(self, request):
@@ -174,9 +183,11 @@ class Record:
             self.rules.append(Rule(pattern, action, nth, times, matching))
             return self.rules[-1]
 
-    def clear_rules(self):
+    def clear_rules(self, cancel=False):
+        """Let what they hold go on, or fail."""
         with self.changed:
             for rule in self.rules:
+                rule.is_cancelled = cancel
                 rule.release.set()
             self.rules.clear()
 

@@ -214,7 +214,8 @@ def visible(c, groups):
 def groups(c):
     c.need({"Audit", "Backup"})
     c.store.need_ns(c.ns)
-    return json_answer([c.store.group_row(g) for g in visible(c, c.store.groups(c.ns))])
+    with c.store.mutex:  # nothing vanishes meanwhile
+        return json_answer([c.store.group_row(g) for g in visible(c, c.store.groups(c.ns))])
 
 
 @route("DELETE", D + "/groups", {"ns?": NS, **GROUP, "error-on-protected?": BOOL})
@@ -233,9 +234,11 @@ def delete_group(c):
 def snapshots(c):
     c.need({"Audit", "Backup"})
     c.store.need_ns(c.ns)
-    wanted = [g for g in visible(c, c.store.groups(c.ns))
-              if c.p.get("backup-type", g.type) == g.type and c.p.get("backup-id", g.id) == g.id]
-    return json_answer([c.store.snapshot_row(s) for g in wanted for s in c.store.snapshots(g)])
+    with c.store.mutex:
+        wanted = [g for g in visible(c, c.store.groups(c.ns))
+                  if c.p.get("backup-type", g.type) == g.type and
+                  c.p.get("backup-id", g.id) == g.id]
+        return json_answer([c.store.snapshot_row(s) for g in wanted for s in c.store.snapshots(g)])
 
 
 @route("DELETE", D + "/snapshots", {"ns?": NS, **SNAPSHOT})

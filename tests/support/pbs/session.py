@@ -235,9 +235,10 @@ class Backup(Session):
             self._release()
 
     def _remove(self):
-        for path in self.store.path(self.snapshot).iterdir():
-            path.unlink()
-        self.store.path(self.snapshot).rmdir()
+        with self.store.mutex:
+            for path in self.store.path(self.snapshot).iterdir():
+                path.unlink()
+            self.store.path(self.snapshot).rmdir()
 
     def _active(self):
         if self.state != "active":
