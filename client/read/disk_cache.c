@@ -494,8 +494,6 @@ static int put(struct disk_cache *d, const char *name, const void *data, size_t 
 	rc = write_chunk(d, name, data, size, err);
 	if (rc < 0)
 		unreserve(d, bytes);
-	if (rc == -ENOENT)
-		return 1; /* who makes room has taken it away while it was being written */
 	if (rc == -ENOSPC || rc == -EDQUOT)
 		give_way(d);
 	/* Whoever made room meanwhile took the file away half written: to it that is one more that

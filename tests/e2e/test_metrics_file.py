@@ -62,6 +62,8 @@ def test_manual_page_has_every_metric(pxarfs, folder, store):
     options = f"metrics={path},cache_dir={folder}/chunks"
     with pxarfs.mount("host/split/latest", "root.pxar", repository=store, options=options):
         names = {name for name, _ in parse(path)[0]}
+    with pxarfs.mount(repository=store, options=options, name="all"):
+        names |= {name for name, _ in parse(path)[0]}
     page = (TOP / "fuse/mount.pxarfs.8").read_text().split(".Sh METRICS", 1)[1].split(".Sh", 1)[0]
     assert names == set(re.findall(r"\bpxarfs_\w+", page))
 
