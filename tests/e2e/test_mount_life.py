@@ -226,7 +226,9 @@ def test_unknown_options_are_bad_usage(pxarfs, folder):
     assert "unknown mount option 'nosuch'" in done.stderr
     done = pxarfs("mount", "-o", "cache=1", SPLIT, folder, status=2)
     assert "'cache'" in done.stderr
-    pxarfs("mount", SPLIT, status=2)
+    pxarfs("mount", status=2)
+    done = pxarfs("mount", "-r", folder, SPLIT, status=1)  # all snapshots of it, there
+    assert f"{SPLIT}: not a directory" in done.stderr
 
 
 def test_manual_page_has_every_mount_option():
