@@ -22,6 +22,10 @@ BUILD = pathlib.Path(os.environ.get("PXARFS_BUILD", TOP / "build"))
 
 sys.path.insert(0, str(TOP / "tests" / "support"))
 
+# A shell starts what is put in the background deaf to ^C, and so would the programs of the tests be.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Seconds within which something happens at once, on a machine that is loaded too, and under a
 # sanitizer; what would wait for a dead repository takes longer (-o timeout= is 60).
