@@ -72,7 +72,7 @@ static int add_log(struct snaps *s, struct snap *snap, struct err *err)
 	int rc;
 
 	repo_tree_lock(s->tree);
-	rc = add_file(s, snap->node, SNAPSHOT_OPEN_CLIENT_LOG, 0, err);
+	rc = add_file(s, snap->node, REPO_CLIENT_LOG, 0, err);
 	if (snap->is_known)
 		snap->node->mtime_ns++; /* the kernel's listing is old */
 	repo_tree_unlock(s->tree);

@@ -13,6 +13,7 @@ struct snapshot_open {
 	struct fetch *fetch;
 	struct repo_reader *reader;
 	const struct crypt_key *key; /* NULL: none, or none needed */
+	const struct crypt_key *log_key; /* the log's mode was chosen when it was stored */
 	struct manifest *manifest;
 	struct wbuf text;
 	bool has_log;
@@ -67,7 +68,7 @@ static int check_key(struct snapshot_open *s, const struct crypt_key *key, struc
 static int find_log(struct snapshot_open *s, struct err *err)
 {
 	AUTO(repo_file) struct repo_file file = { 0 };
-	int rc = repo_reader_get_file(s->reader, SNAPSHOT_OPEN_CLIENT_LOG, &file, err);
+	int rc = repo_reader_get_file(s->reader, REPO_CLIENT_LOG, &file, err);
 
 	s->has_log = rc == 0;
 	return rc == -ENOENT ? 0 : rc;
@@ -83,6 +84,7 @@ int snapshot_open_new(struct snapshot_open **out, struct fetch *fetch, struct re
 	if (!s)
 		return err_set(err, ENOMEM, "out of memory");
 	s->fetch = fetch;
+	s->log_key = key;
 	wbuf_init(&s->text, MANIFEST_SIZE_MAX);
 	rc = repo_read(repo, name, &s->reader, err);
 	if (rc == 0)
@@ -206,7 +208,7 @@ static int check_blob(struct snapshot_open *s, const char *stored, const struct 
 	struct digest csum;
 	int rc;
 
-	if (!listed && strcmp(stored, SNAPSHOT_OPEN_CLIENT_LOG) == 0)
+	if (!listed && strcmp(stored, REPO_CLIENT_LOG) == 0)
 		return 0;
 	if (!ctx)
 		return err_set(err, ENOMEM, "%s: out of memory", stored);
@@ -244,7 +246,7 @@ int snapshot_open_blob(struct snapshot_open *s, const char *stored, struct wbuf 
 	codec = blob_codec_new();
 	if (!codec)
 		return err_set(err, ENOMEM, "%s: out of memory", stored);
-	blob_codec_set_key(codec, s->key);
+	blob_codec_set_key(codec, strcmp(stored, REPO_CLIENT_LOG) == 0 ? s->log_key : s->key);
 	rc = blob_decode(codec, file.data, file.size, BLOB_DATA_SIZE_MAX, out, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", stored) : 0;
 }

@@ -18,12 +18,10 @@
 #include "archive/base/wbuf.h"
 #include "client/read/archive_open.h"
 
-#define SNAPSHOT_OPEN_CLIENT_LOG "client.log.blob"
-
 struct snapshot_open;
 
 /* `key` (NULL: none) is lent and must outlive it.  A snapshot that was made without a key is
- * opened without, whatever key is at hand. */
+ * opened without, whatever key is at hand; only its log may be encrypted all the same. */
 int snapshot_open_new(struct snapshot_open **out, struct fetch *fetch, struct repo *repo,
 		      const struct snapshot_name *name, const struct crypt_key *key,
 		      struct err *err);

@@ -239,7 +239,7 @@ int pbs_rest_call(struct pbs_rest *r, const char *method, const char *path, json
 }
 
 int pbs_rest_upload(struct pbs_rest *r, const char *path, json_t *params, const void *bytes,
-		    size_t size, struct err *err)
+		    size_t size, int *status, struct err *err)
 {
 	AUTO(pbs_http_reply) struct pbs_http_reply reply = { .body = WBUF_INIT(
 								     PBS_REST_ANSWER_SIZE_MAX) };
@@ -254,9 +254,10 @@ int pbs_rest_upload(struct pbs_rest *r, const char *path, json_t *params, const 
 	put_query(&c, params);
 	wbuf_put_u8(&c.url, 0);
 	wbuf_put(&c.body, bytes, size);
-	if (c.url.failed || c.body.failed)
-		return err_set(err, ENOMEM, "%s: out of memory", path);
-	int rc = send_call(r, &c, &reply, err);
+	int rc = c.url.failed || c.body.failed ? err_set(err, ENOMEM, "%s: out of memory", path) :
+						 send_call(r, &c, &reply, err);
+	if (status)
+		*status = reply.status;
 	return rc < 0 ? rc : take_data(&c, &reply, NULL, err);
 }
 

@@ -42,9 +42,9 @@ struct pbs_login *pbs_rest_login(struct pbs_rest *r);
 int pbs_rest_call(struct pbs_rest *r, const char *method, const char *path, json_t *params,
 		  json_t **data, int *status, struct err *err);
 
-/* POST of raw bytes with all parameters in the query. */
+/* POST of raw bytes with all parameters in the query; `*status` as above. */
 int pbs_rest_upload(struct pbs_rest *r, const char *path, json_t *params, const void *bytes,
-		    size_t size, struct err *err);
+		    size_t size, int *status, struct err *err);
 
 /* Parameters as a query "a=b&c=d", appended. */
 int pbs_rest_query(const json_t *params, struct wbuf *out);

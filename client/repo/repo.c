@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo.h"
 
+#include "archive/blob.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -221,6 +223,22 @@ int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *i
 int repo_set_protected(struct repo *r, const struct snapshot_name *name, bool is_protected, struct err *err)
 {
 	return r->ops->care ? r->ops->care->set_protected(r, name, is_protected, err) : no_care(r, err);
+}
+
+int repo_put_log(struct repo *r, const struct snapshot_name *name, const void *data, size_t size,
+		 struct err *err)
+{
+	int rc;
+
+	if (!r->ops->put_log)
+		return no_care(r, err);
+	if (size > BLOB_ENCODED_SIZE_MAX(BLOB_DATA_SIZE_MAX))
+		return err_set(err, E2BIG, "%s: %zu bytes are too many for a blob",
+			       REPO_CLIENT_LOG, size);
+	rc = blob_verify_crc(data, size, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "%s", REPO_CLIENT_LOG);
+	return r->ops->put_log(r, name, data, size, err);
 }
 
 int repo_make_ns(struct repo *r, const char *ns, struct err *err)

@@ -35,6 +35,9 @@ enum {
 	REPO_FILE_SIZE_MAX = 1 << 30, /* an index or blob file we are willing to hold */
 };
 
+/* The log of whoever made a snapshot: stored after its end, so no manifest lists it. */
+#define REPO_CLIENT_LOG "client.log.blob"
+
 /* A whole index or blob file, read only.  Release with repo_file_release(). */
 struct repo_file {
 	const uint8_t *data;
@@ -214,6 +217,8 @@ struct repo_ops {
 		    struct err *err);
 	int (*write)(struct repo *r, const struct repo_writer_params *params,
 		     struct repo_writer **out, struct err *err); /* NULL: read only */
+	int (*put_log)(struct repo *r, const struct snapshot_name *name, const void *data,
+		       size_t size, struct err *err); /* NULL: read only */
 	const struct repo_care_ops *care; /* NULL: read only */
 	enum archive_names (*default_names)(struct repo *r);
 	void (*free)(struct repo *r);
@@ -291,6 +296,12 @@ int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *i
 		       struct err *err);
 int repo_set_protected(struct repo *r, const struct snapshot_name *name, bool is_protected,
 		       struct err *err);
+
+/* Add the log (stored form) to a snapshot, as its REPO_CLIENT_LOG.  It is never replaced:
+ * -EEXIST: there is one.  -ENOENT: no such snapshot (a directory's must be finished); -EBADMSG:
+ * no blob, or a damaged one; -E2BIG. */
+int repo_put_log(struct repo *r, const struct snapshot_name *name, const void *data, size_t size,
+		 struct err *err);
 
 /* Make a namespace and its parents, unless they are there. */
 int repo_make_ns(struct repo *r, const char *ns, struct err *err);

@@ -273,6 +273,7 @@ static const struct repo_ops OPS = {
 	.list_snapshots = list_snapshots,
 	.read = repo_dir_read,
 	.write = repo_dir_write,
+	.put_log = repo_dir_put_log,
 	.care = &REPO_DIR_CARE,
 	.default_names = default_names,
 	.free = dir_free,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Looking after a datastore directory: what is forgotten, noted, protected; its namespaces.
+ * Looking after a datastore directory: what is forgotten, noted, protected, logged; its namespaces.
  *
- * Layout:  archive/FORMAT.md, "Locks".
+ * Layout:  archive/FORMAT.md, "Names", "Locks".
  */
 #include "client/repo/repo_dir_group.h"
 
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 enum { LIST_SIZE_MAX = 64 << 20 };
 
@@ -152,6 +153,48 @@ static int forget_group(struct repo *r, const struct snapshot_group *group, stru
 	return in_store(d, rc < 0 ? rc : remove_group(d, group, err), err);
 }
 
+/* --- adding to what is finished --- */
+
+/* A finished snapshot with its manifest locked: nobody removes it, and of those who add to it one is
+ * at work. */
+struct held {
+	struct repo_dir_lock lock;
+	int fd;
+	char path[SNAPSHOT_PATH_SIZE];
+};
+#define HELD_INIT { .lock = REPO_DIR_LOCK_INIT, .fd = -1 }
+
+static void held_release(struct held *h)
+{
+	if (h->fd >= 0)
+		close(h->fd);
+	repo_dir_lock_release(&h->lock);
+}
+DEFINE_AUTO_STRUCT(held)
+
+static int hold(struct repo_dir *d, const struct snapshot_name *name, struct held *h,
+		struct err *err)
+{
+	int rc = repo_dir_check_writable(d, err);
+
+	if (rc < 0)
+		return rc;
+	snapshot_path(name, h->path, sizeof(h->path));
+	if (!repo_dir_is_finished(d->root_fd, h->path))
+		return no_snapshot(d, h->path, err);
+	rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_MANIFEST, REPO_DIR_LOCK_EXCLUSIVE,
+				REPO_DIR_LOCK_MANIFEST_WAIT_MS, name, &h->lock, err);
+	if (rc == 0)
+		rc = repo_dir_file_open_dir(d->root_fd, h->path, &h->fd, err);
+	return in_store(d, rc, err);
+}
+
+/* What came of it. */
+static int in_held(const struct repo_dir *d, const struct held *h, int rc, struct err *err)
+{
+	return rc < 0 ? err_wrap(err, rc, "%s: %s", d->base.spelling, h->path) : 0;
+}
+
 /* --- notes --- */
 
 static int load_text(int snapshot_fd, struct blob_codec *codec, struct wbuf *text, struct err *err)
@@ -214,27 +257,27 @@ static int rewrite_notes(struct repo_dir *d, int snapshot_fd, const char *notes,
 static int set_notes(struct repo *r, const struct snapshot_name *name, const char *notes,
 		     struct err *err)
 {
-	AUTO(repo_dir_lock) struct repo_dir_lock lock = REPO_DIR_LOCK_INIT;
+	AUTO(held) struct held h = HELD_INIT;
+	int rc = hold(self(r), name, &h, err);
+
+	return rc < 0 ? rc : in_held(self(r), &h, rewrite_notes(self(r), h.fd, notes, err), err);
+}
+
+/* --- the log --- */
+
+int repo_dir_put_log(struct repo *r, const struct snapshot_name *name, const void *data,
+		     size_t size, struct err *err)
+{
+	AUTO(held) struct held h = HELD_INIT;
 	struct repo_dir *d = self(r);
-	char path[SNAPSHOT_PATH_SIZE];
-	AUTO(fd) int fd = -1;
-	int rc = repo_dir_check_writable(d, err);
+	int rc = hold(d, name, &h, err);
 
 	if (rc < 0)
 		return rc;
-	snapshot_path(name, path, sizeof(path));
-	if (!repo_dir_is_finished(d->root_fd, path))
-		return no_snapshot(d, path, err);
-	rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_MANIFEST, REPO_DIR_LOCK_EXCLUSIVE,
-				REPO_DIR_LOCK_MANIFEST_WAIT_MS, name, &lock, err);
+	rc = repo_dir_file_create(h.fd, REPO_CLIENT_LOG, data, size, &d->locks.owner, err);
 	if (rc == 0)
-		rc = repo_dir_file_open_dir(d->root_fd, path, &fd, err);
-	if (rc == 0) {
-		rc = rewrite_notes(d, fd, notes, err);
-		if (rc < 0)
-			err_wrap(err, rc, "%s", path);
-	}
-	return in_store(d, rc, err);
+		rc = repo_dir_file_sync_dir(h.fd, err);
+	return in_held(d, &h, rc, err);
 }
 
 /* --- protection --- */
@@ -274,8 +317,8 @@ static int mark(struct repo_dir *d, const char *path, bool is_protected, struct 
 		rc = make_marker(d, fd, err);
 	else if (rc == 0 && unlinkat(fd, REPO_DIR_PROTECTED, 0) < 0 && errno != ENOENT)
 		rc = err_sys(err, errno, REPO_DIR_PROTECTED);
-	if (rc == 0 && fsync(fd) < 0)
-		rc = err_sys(err, errno, "fsync");
+	if (rc == 0)
+		rc = repo_dir_file_sync_dir(fd, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", path) : 0;
 }
 

@@ -111,6 +111,14 @@ int repo_dir_file_remove_dir(int at, const char *path, struct err *err)
 
 /* --- reading --- */
 
+int repo_dir_file_sync_dir(int fd, struct err *err)
+{
+	/* EINVAL: a file system that cannot do it for folders. */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		return err_sys(err, errno, "fsync");
+	return 0;
+}
+
 int repo_dir_file_open(int at, const char *name, size_t size_max, int *fd, size_t *size,
 		       struct err *err)
 {
@@ -238,18 +246,45 @@ int repo_dir_file_tmp_write(struct repo_dir_file_tmp *t, const void *data, size_
 	return 0;
 }
 
-int repo_dir_file_tmp_commit(struct repo_dir_file_tmp *t, const char *name, bool sync,
-			     struct err *err)
+int repo_dir_file_rename_new(int at, const char *from, const char *to)
 {
+	if (renameat2(at, from, at, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS) /* a file system without that flag */
+		return -errno;
+	if (linkat(at, from, at, to, 0) < 0)
+		return -errno;
+	unlinkat(at, from, 0);
+	return 0;
+}
+
+/* `is_new`: over nothing. */
+static int commit(struct repo_dir_file_tmp *t, const char *name, bool sync, bool is_new,
+		  struct err *err)
+{
+	int rc;
+
 	if (sync && fsync(t->fd) < 0)
 		return err_sys(err, errno, "%s: fsync", t->name);
 	/* Linux lets go of the descriptor even when close() fails. */
 	if (close(steal_fd(&t->fd)) < 0)
 		return err_sys(err, errno, "%s: close", t->name);
-	if (renameat(t->at, t->name, t->at, name) < 0)
-		return err_sys(err, errno, "%s: rename to %s", t->name, name);
+	if (is_new)
+		rc = repo_dir_file_rename_new(t->at, t->name, name);
+	else
+		rc = renameat(t->at, t->name, t->at, name) < 0 ? -errno : 0;
+	if (rc == -EEXIST)
+		return err_set(err, EEXIST, "%s: there is one already", name);
+	if (rc < 0)
+		return err_sys(err, -rc, "%s: rename to %s", t->name, name);
 	t->name[0] = '\0';
 	return 0;
+}
+
+int repo_dir_file_tmp_commit(struct repo_dir_file_tmp *t, const char *name, bool sync,
+			     struct err *err)
+{
+	return commit(t, name, sync, false, err);
 }
 
 void repo_dir_file_tmp_release(struct repo_dir_file_tmp *t)
@@ -261,8 +296,8 @@ void repo_dir_file_tmp_release(struct repo_dir_file_tmp *t)
 	t->name[0] = '\0';
 }
 
-int repo_dir_file_replace(int at, const char *name, const void *data, size_t size,
-			  const struct repo_dir_owner *o, struct err *err)
+static int put_file(int at, const char *name, const void *data, size_t size, bool is_new,
+		    const struct repo_dir_owner *o, struct err *err)
 {
 	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
 	const char *dot = strrchr(name, '.');
@@ -275,6 +310,18 @@ int repo_dir_file_replace(int at, const char *name, const void *data, size_t siz
 	if (rc == 0)
 		rc = repo_dir_file_tmp_write(&tmp, data, size, err);
 	if (rc == 0)
-		rc = repo_dir_file_tmp_commit(&tmp, name, true, err);
+		rc = commit(&tmp, name, true, is_new, err);
 	return rc;
+}
+
+int repo_dir_file_replace(int at, const char *name, const void *data, size_t size,
+			  const struct repo_dir_owner *o, struct err *err)
+{
+	return put_file(at, name, data, size, false, o, err);
+}
+
+int repo_dir_file_create(int at, const char *name, const void *data, size_t size,
+			 const struct repo_dir_owner *o, struct err *err)
+{
+	return put_file(at, name, data, size, true, o, err);
 }

@@ -46,6 +46,9 @@ int repo_dir_file_mkdir_all(int at, const char *path, const struct repo_dir_owne
  * link), others of openat(). */
 int repo_dir_file_open_dir(int at, const char *path, int *fd, struct err *err);
 
+/* fsync of a folder, where the file system can. */
+int repo_dir_file_sync_dir(int fd, struct err *err);
+
 /* Open a regular file for reading, of at most `size_max` bytes; -EBADMSG: something else,
  * -E2BIG. */
 int repo_dir_file_open(int at, const char *name, size_t size_max, int *fd, size_t *size,
@@ -81,6 +84,14 @@ DEFINE_AUTO_STRUCT(repo_dir_file_tmp)
 /* The four in one, for a file whose last extension gives way to the temporary one. */
 int repo_dir_file_replace(int at, const char *name, const void *data, size_t size,
 			  const struct repo_dir_owner *o, struct err *err);
+
+/* The same for a name that must be free.  -EEXIST: there is such a file, and it stays. */
+int repo_dir_file_create(int at, const char *name, const void *data, size_t size,
+			 const struct repo_dir_owner *o, struct err *err);
+
+/* rename() in one folder, to a name that must be free; a negative errno without a message:
+ * -EEXIST. */
+int repo_dir_file_rename_new(int at, const char *from, const char *to);
 
 /* Remove a folder of files.  A folder inside it is not removed and makes it fail. */
 int repo_dir_file_remove_dir(int at, const char *path, struct err *err);

@@ -153,13 +153,11 @@ static int open_lock_folder(const struct repo_dir_locks *l, char *path, int *dir
 /* Give a complete file its name unless someone was faster. */
 static int publish(int dir_fd, const char *tmp, const char *name)
 {
-	if (renameat2(dir_fd, tmp, dir_fd, name, RENAME_NOREPLACE) == 0)
-		return 0;
-	int code = errno;
-	if (code == EINVAL || code == ENOSYS) /* a file system without that flag */
-		code = linkat(dir_fd, tmp, dir_fd, name, 0) == 0 ? 0 : errno;
-	unlinkat(dir_fd, tmp, 0);
-	return code == EEXIST ? 0 : -code;
+	int rc = repo_dir_file_rename_new(dir_fd, tmp, name);
+
+	if (rc < 0)
+		unlinkat(dir_fd, tmp, 0);
+	return rc == -EEXIST ? 0 : rc;
 }
 
 /* A new file under a name that nobody else has, not even one who died with it. */

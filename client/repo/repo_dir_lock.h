@@ -5,7 +5,8 @@
  *	process   OFD read lock on <root>/.lock: garbage collection is kept out
  *	group     flock on a file named for TYPE/ID, exclusive: one backup at a time
  *	snapshot  for TYPE/ID/TIME, shared: it stays; exclusive: written or removed
- *	manifest  for TYPE/ID/TIME/.index.json.lck, exclusive: the manifest is rewritten
+ *	manifest  for TYPE/ID/TIME/.index.json.lck, exclusive: the manifest is rewritten,
+ *	          or the log is added
  *
  * The files lie in /run/proxmox-backup/locks/STORE (a registered datastore) or in
  * .pxarfs/locks of the directory itself, a namespace's in a folder of its own.  While

@@ -54,8 +54,10 @@ int repo_dir_open_snapshot(struct repo_dir *d, const struct snapshot_name *name,
 int repo_dir_get_file(int snapshot_fd, const char *name, struct repo_file *out,
 		      struct err *err);
 
-/* repo_dir_care.c */
+/* repo_dir_care.c; and struct repo_ops: put_log. */
 extern const struct repo_care_ops REPO_DIR_CARE;
+int repo_dir_put_log(struct repo *r, const struct snapshot_name *name, const void *data,
+		     size_t size, struct err *err);
 
 /* Why nothing may be written: -EACCES; 0: it may. */
 int repo_dir_check_writable(const struct repo_dir *d, struct err *err);

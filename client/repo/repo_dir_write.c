@@ -287,14 +287,6 @@ static int check_complete(struct dir_writer *w, struct err *err)
 	return 0;
 }
 
-static int sync_folder(int fd, struct err *err)
-{
-	/* EINVAL: a file system that cannot do it for folders. */
-	if (fsync(fd) < 0 && errno != EINVAL)
-		return err_sys(err, errno, "fsync");
-	return 0;
-}
-
 /* Chunks, folders, indexes and blobs: on disk before the manifest says that they are there. */
 static int sync_all(struct dir_writer *w, struct err *err)
 {
@@ -306,7 +298,7 @@ static int sync_all(struct dir_writer *w, struct err *err)
 		return rc;
 	if (fstat(w->dir->root_fd, &root) < 0 || fstat(chunks_fd, &chunks) < 0)
 		return err_sys(err, errno, "stat");
-	rc = sync_folder(w->fd, err);
+	rc = repo_dir_file_sync_dir(w->fd, err);
 	if (rc < 0)
 		return rc;
 	if (syncfs(w->dir->root_fd) < 0)
@@ -326,7 +318,7 @@ static int write_manifest(struct dir_writer *w, const void *blob, size_t size, s
 	if (rc == 0)
 		rc = store_blob(w, MANIFEST_BLOB_NAME, blob, size, err);
 	if (rc == 0)
-		rc = sync_folder(w->fd, err);
+		rc = repo_dir_file_sync_dir(w->fd, err);
 	/* Our own files would pile up, two a snapshot; the server's lie in a tmpfs. */
 	repo_dir_lock_drop(&lock, !w->dir->locks.is_server);
 	return rc;

@@ -210,6 +210,7 @@ static const struct repo_ops OPS = {
 	.list_snapshots = repo_pbs_list_snapshots,
 	.read = repo_pbs_read,
 	.write = repo_pbs_write,
+	.put_log = repo_pbs_put_log,
 	.default_names = default_names,
 	.free = pbs_free,
 };

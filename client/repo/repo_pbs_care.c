@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Looking after a datastore on a server: what is forgotten, noted, protected; its namespaces.
+ * Looking after a datastore on a server: what is forgotten, noted, protected, logged; its namespaces.
  *
  * The server says why it refuses in words only: what its status leaves open is asked for.
  */
@@ -11,7 +11,7 @@
 
 #define STORE "/admin/datastore/{store}"
 
-enum { STATUS_REFUSED = 400 };
+enum { STATUS_REFUSED = 400, STATUS_FORBIDDEN = 403 };
 
 static struct repo_pbs *self(struct repo *r)
 {
@@ -80,7 +80,8 @@ static int check_there(struct repo *r, const struct snapshot_name *name, int sta
 
 	if (rc == 0 || status != STATUS_REFUSED || explain(r, name, rc, &why) != -ENOENT)
 		return rc;
-	*err = why;
+	if (err)
+		*err = why;
 	return -ENOENT;
 }
 
@@ -136,6 +137,47 @@ static int set_notes(struct repo *r, const struct snapshot_name *name, const cha
 		return err_set(err, EINVAL, "the notes are not UTF-8");
 	int rc = change(r, "PUT", STORE "/notes", repo_pbs_snapshot_params(name), "notes",
 			json_string(notes), &status, err);
+	return check_there(r, name, status, rc, err);
+}
+
+/* --- the log --- */
+
+/* False also when it cannot be told. */
+static bool has_log(struct repo *r, const struct snapshot_name *name)
+{
+	AUTO(json) json_t *files = NULL;
+	char file[sizeof(REPO_CLIENT_LOG)];
+	const json_t *row;
+	size_t i;
+
+	if (call(r, "GET", STORE "/files", repo_pbs_snapshot_params(name), &files, NULL, NULL) < 0)
+		return false;
+	json_array_foreach(files, i, row)
+		if (pbs_rest_text(row, "filename", file, sizeof(file)) &&
+		    strcmp(file, REPO_CLIENT_LOG) == 0)
+			return true;
+	return false;
+}
+
+int repo_pbs_put_log(struct repo *r, const struct snapshot_name *name, const void *data,
+		     size_t size, struct err *err)
+{
+	char path[SNAPSHOT_PATH_SIZE];
+	int status;
+	int rc = pbs_rest_upload(self(r)->rest, STORE "/upload-backup-log",
+				 repo_pbs_snapshot_params(name), data, size, &status, err);
+
+	if (rc == 0)
+		return 0;
+	err_wrap(err, rc, "%s", r->spelling);
+	if (status == STATUS_REFUSED && has_log(r, name)) {
+		snapshot_path(name, path, sizeof(path));
+		return err_set(err, EEXIST, "%s: %s: %s: there is one already", r->spelling, path,
+			       REPO_CLIENT_LOG);
+	}
+	/* Only the owner may; of a group that is not there nobody is. */
+	if (status == STATUS_FORBIDDEN)
+		status = STATUS_REFUSED;
 	return check_there(r, name, status, rc, err);
 }
 

@@ -13,8 +13,10 @@ struct repo_pbs {
 	struct pbs_rest *rest;
 };
 
-/* repo_pbs_care.c */
+/* repo_pbs_care.c; and struct repo_ops: put_log. */
 extern const struct repo_care_ops REPO_PBS_CARE;
+int repo_pbs_put_log(struct repo *r, const struct snapshot_name *name, const void *data,
+		     size_t size, struct err *err);
 
 /* The parameters that name a group or a snapshot in every call; the root namespace is left out.
  * NULL: out of memory. */

@@ -659,6 +659,42 @@ static void gives_nothing_after_abort(void **state)
 	assert_int_equal(repo_reader_get_chunk(r, &d, &out, NULL), -ECANCELED);
 }
 
+static void check_log(const struct snapshot_name *name, const struct wbuf *expected)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(repo_file) struct repo_file file = { 0 };
+
+	assert_int_equal(repo_read(repo, name, &r, NULL), 0);
+	assert_int_equal(repo_reader_get_file(r, REPO_CLIENT_LOG, &file, NULL), 0);
+	assert_int_equal(file.size, expected->size);
+	assert_memory_equal(file.data, expected->data, file.size);
+}
+
+static void adds_a_log_once(void **state)
+{
+	AUTO(wbuf) struct wbuf log = WBUF_INIT(STORED_MAX);
+	AUTO(wbuf) struct wbuf other = WBUF_INIT(STORED_MAX);
+	struct snapshot_name name = at(T1), none = at(T1 + 1);
+	struct err err = ERR_INIT;
+	struct digest d;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	repo_conformance_chunk(7, &log, &d);
+	repo_conformance_chunk(8, &other, &d);
+	assert_int_equal(repo_put_log(repo, &none, log.data, log.size, NULL), -ENOENT);
+	assert_int_equal(repo_put_log(repo, &name, log.data, 5, NULL), -EBADMSG);
+	log.data[log.size - 1] ^= 1;
+	assert_int_equal(repo_put_log(repo, &name, log.data, log.size, NULL), -EBADMSG);
+	log.data[log.size - 1] ^= 1;
+	assert_int_equal(repo_put_log(repo, &name, log.data, log.size, NULL), 0);
+	check_log(&name, &log);
+	assert_int_equal(repo_put_log(repo, &name, other.data, other.size, &err), -EEXIST);
+	assert_non_null(strstr(err.text, REPO_CLIENT_LOG));
+	check_log(&name, &log);
+	check_backup("host/a", "", T1, 1);
+}
+
 /* --- threads --- */
 
 enum { THREAD_COUNT = 4, THREAD_CHUNK_COUNT = 40, READ_SEED = 1000 };
@@ -741,6 +777,7 @@ int repo_conformance_run(const struct repo_conformance *b)
 		WITH_REPO(bounds_a_chunk_by_the_readers_buffer),
 		WITH_REPO(tells_missing_files_and_chunks),
 		WITH_REPO(gives_nothing_after_abort),
+		WITH_REPO(adds_a_log_once),
 		WITH_REPO(serves_threads_at_once),
 	};
 

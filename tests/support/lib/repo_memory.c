@@ -494,6 +494,7 @@ static const struct repo_ops ops = {
 	.list_snapshots = list_snapshots,
 	.read = memory_read,
 	.write = memory_write,
+	.put_log = memory_put_log,
 	.default_names = default_names,
 	.free = memory_free,
 };

@@ -150,7 +150,9 @@ int memory_deliver_file(struct repo_memory *m, const struct memory_effect *effec
 
 void memory_script_release(struct repo_memory *m);
 
-/* struct repo_ops: write. */
+/* struct repo_ops: put_log and write. */
+int memory_put_log(struct repo *r, const struct snapshot_name *name, const void *data, size_t size,
+		   struct err *err);
 int memory_write(struct repo *r, const struct repo_writer_params *params,
 		 struct repo_writer **out, struct err *err);
 

@@ -418,3 +418,24 @@ int memory_write(struct repo *r, const struct repo_writer_params *params,
 	*out = &w->base;
 	return 0;
 }
+
+int memory_put_log(struct repo *base, const struct snapshot_name *name, const void *data, size_t size,
+		   struct err *err)
+{
+	struct repo_memory *m = memory_of(base);
+	struct memory_effect effect;
+	struct memory_snapshot *s;
+	int rc;
+
+	pthread_mutex_lock(&m->lock);
+	rc = memory_enter(m, NULL, REPO_MEMORY_PUT_LOG, REPO_CLIENT_LOG, NULL, &effect, err);
+	s = memory_snapshot_find(m, name);
+	if (rc == 0 && (!s || !memory_is_finished(s)))
+		rc = err_set(err, ENOENT, "no such snapshot");
+	if (rc == 0 && memory_file_find(s->files, REPO_CLIENT_LOG))
+		rc = err_set(err, EEXIST, "there is one already");
+	if (rc == 0)
+		memory_file_put(&s->files, REPO_CLIENT_LOG, data, size);
+	pthread_mutex_unlock(&m->lock);
+	return rc < 0 ? err_wrap(err, rc, "%s", REPO_CLIENT_LOG) : 0;
+}

@@ -153,10 +153,10 @@ static void shows_the_client_log_which_no_manifest_lists(void **state)
 
 	(void)state;
 	bench_init(&b, IMAGE_SIZE);
-	add_blob(&b, SNAPSHOT_OPEN_CLIENT_LOG, "all well\n", false);
+	add_blob(&b, REPO_CLIENT_LOG, "all well\n", false);
 	AUTO(snapshot_open) struct snapshot_open *s = open_it(&b);
 	assert_true(snapshot_open_has_log(s));
-	assert_int_equal(snapshot_open_blob(s, SNAPSHOT_OPEN_CLIENT_LOG, &text, NULL), 0);
+	assert_int_equal(snapshot_open_blob(s, REPO_CLIENT_LOG, &text, NULL), 0);
 	assert_memory_equal(text.data, "all well\n", 9);
 }
 
