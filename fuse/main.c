@@ -14,6 +14,7 @@ static const struct cmd *const commands[] = {
 	&cmd_forget,
 	&cmd_notes,
 	&cmd_protect,
+	&cmd_upload_log,
 	&cmd_namespaces,
 	&cmd_status,
 	&cmd_mount,

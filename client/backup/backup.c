@@ -4,6 +4,7 @@
 #include "archive/manifest_sign.h"
 #include "archive/master_key.h"
 #include "client/backup/backup_image.h"
+#include "client/backup/blob_file.h"
 #include "client/backup/previous.h"
 #include "client/repo/repo_rate.h"
 
@@ -264,27 +265,6 @@ static int run_image(struct backup *b, size_t spec_index, struct backup_stream *
 
 /* --- blobs --- */
 
-static int read_whole(const char *path, struct wbuf *out, struct err *err)
-{
-	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t n;
-
-	if (fd < 0)
-		return err_sys(err, errno, "%s", path);
-	do {
-		uint8_t *p = wbuf_reserve(out, 1 << 16);
-
-		if (!p)
-			return err_set(err, -out->failed, "%s: %s", path,
-				       out->failed == -E2BIG ? "too large" : "out of memory");
-		n = read(fd, p, 1 << 16);
-		if (n < 0 && errno != EINTR)
-			return err_sys(err, errno, "%s", path);
-		out->size += n > 0 ? (size_t)n : 0;
-	} while (n != 0);
-	return 0;
-}
-
 static int put_blob(struct backup *b, struct backup_stream *s, struct blob_codec *codec,
 		    const struct wbuf *plain, bool compress, struct err *err)
 {
@@ -306,14 +286,10 @@ static int put_blob(struct backup *b, struct backup_stream *s, struct blob_codec
 static int run_blob(struct backup *b, const struct backup_spec *spec, struct backup_stream *s,
 		    struct err *err)
 {
-	/* Room to read up to the limit, and to see that there is more. */
-	AUTO(wbuf) struct wbuf plain = WBUF_INIT((size_t)BLOB_DATA_SIZE_MAX + (1 << 16));
-	int rc = read_whole(spec->path, &plain, err);
+	AUTO(wbuf) struct wbuf plain = WBUF_INIT(BLOB_FILE_ROOM);
+	int rc = blob_file_read(spec->path, &plain, err);
 
 	snprintf(s->name, sizeof(s->name), "%s.blob", spec->name);
-	if (rc == 0 && plain.size > BLOB_DATA_SIZE_MAX)
-		rc = err_set(err, E2BIG, "%s: larger than %d MiB", spec->path,
-			     BLOB_DATA_SIZE_MAX >> 20);
 	if (rc == 0)
 		rc = put_blob(b, s, b->codec, &plain, true, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", spec->name) : 0;

@@ -18,7 +18,7 @@ extern const struct cmd cmd_ls; /* cmd_browse.c */
 extern const struct cmd cmd_create; /* cmd_archive.c */
 extern const struct cmd cmd_list; /* cmd_archive_list.c */
 extern const struct cmd cmd_key; /* cmd_key.c */
-extern const struct cmd cmd_forget, cmd_notes, cmd_protect; /* cmd_care.c */
+extern const struct cmd cmd_forget, cmd_notes, cmd_protect, cmd_upload_log; /* cmd_care.c */
 extern const struct cmd cmd_namespaces, cmd_status; /* cmd_store.c */
 
 /* Run the command argv[1] names out of `commands` (NULL ends it); prints help and errors. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking after snapshots: forget, notes, protect. */
+/* Looking after snapshots: forget, notes, protect, upload-log. */
 #include "archive/base/cleanup.h"
 #include "archive/json_text.h"
 #include "archive/manifest.h"
+#include "client/backup/blob_file.h"
 #include "client/cmd/cmd.h"
+#include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/text.h"
 #include "client/repo/repo_name.h"
@@ -93,7 +95,7 @@ const struct cmd cmd_forget = {
 	.run = run_forget,
 };
 
-/* --- what notes and protect have in common --- */
+/* --- what the others have in common --- */
 
 struct target {
 	const char *repository, *ns, *format;
@@ -291,4 +293,61 @@ const struct cmd cmd_protect = {
 	.synopsis = "COMMAND",
 	.summary = "Keep snapshots from being removed",
 	.run = run_protect,
+};
+
+/* --- upload-log --- */
+
+/* As a backup stores a file; nothing signs it. */
+static int encode_log(const char *path, const struct keys_options *keys, struct wbuf *out,
+		      struct err *err)
+{
+	AUTO(keys_choice) struct keys_choice choice = { .key = NULL };
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(wbuf) struct wbuf plain = WBUF_INIT(BLOB_FILE_ROOM);
+	int rc = codec ? 0 : err_set(err, ENOMEM, "out of memory");
+
+	if (rc == 0)
+		rc = keys_for_blob(keys, &choice, err);
+	if (rc == 0)
+		rc = blob_file_read(path, &plain, err);
+	if (rc < 0)
+		return rc;
+	blob_codec_set_key(codec, choice.mode == CRYPT_MODE_ENCRYPT ? choice.key : NULL);
+	rc = blob_encode(codec, plain.data, plain.size, true, out, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", path) : 0;
+}
+
+static int run_upload_log(const struct cmd *self, int argc, char **argv)
+{
+	AUTO(wbuf) struct wbuf blob = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(BLOB_DATA_SIZE_MAX));
+	AUTO(target) struct target t = { .ns = "" };
+	struct keys_options keys = { 0 };
+	struct err err = ERR_INIT;
+	char **args;
+	size_t count;
+	const struct opt table[] = { TARGET_OPTS(t), KEYS_OPT_BLOB(keys), { 0 } };
+	int status = opts_parse(self, table, argc, argv, 2, 2, &args, &count);
+
+	if (status >= 0)
+		return status;
+	if (keys_check(&keys, &err) < 0)
+		return opts_usage(self, "%s", err.text);
+	status = cmd_check_names(self, t.ns, NULL, args[0]);
+	if (status >= 0)
+		return status;
+	int rc = encode_log(args[1], &keys, &blob, &err);
+	if (rc == 0)
+		rc = target_open(&t, args[0], &err);
+	if (rc == 0)
+		rc = repo_put_log(t.repo, &t.name, blob.data, blob.size, &err);
+	return done(rc, &err);
+}
+
+const struct cmd cmd_upload_log = {
+	.name = "upload-log",
+	.synopsis = "SNAPSHOT FILE",
+	.summary = "Store a log beside a snapshot",
+	.description = "FILE becomes the snapshot's client.log, encrypted when there is a key and the\n"
+		       "mode is encrypt.  A snapshot has one log at most: it is never replaced.",
+	.run = run_upload_log,
 };

@@ -56,20 +56,16 @@ static json_t *file_row(const char *name, uint64_t size, const char *crypt_mode)
 }
 
 /* With a key, also prove that it has made the manifest. */
-static int load_manifest(struct repo *repo, const struct snapshot_name *name,
-			 const struct crypt_key *key, struct manifest **out, size_t *blob_size,
-			 struct err *err)
+static int read_manifest(struct repo_reader *reader, const struct crypt_key *key,
+			 struct manifest **out, size_t *blob_size, struct err *err)
 {
-	AUTO(repo_reader) struct repo_reader *reader = NULL;
 	AUTO(repo_file) struct repo_file blob = { 0 };
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 
 	if (!codec)
 		return err_set(err, ENOMEM, "out of memory");
-	int rc = repo_read(repo, name, &reader, err);
-	if (rc == 0)
-		rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &blob, err);
+	int rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &blob, err);
 	if (rc < 0)
 		return rc;
 	rc = blob_decode(codec, blob.data, blob.size, MANIFEST_SIZE_MAX, &text, err);
@@ -79,6 +75,15 @@ static int load_manifest(struct repo *repo, const struct snapshot_name *name,
 		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	*blob_size = blob.size;
 	return rc ? err_wrap(err, rc, MANIFEST_BLOB_NAME) : 0;
+}
+
+static int load_manifest(struct repo *repo, const struct snapshot_name *name,
+			 struct manifest **out, size_t *blob_size, struct err *err)
+{
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	int rc = repo_read(repo, name, &reader, err);
+
+	return rc < 0 ? rc : read_manifest(reader, NULL, out, blob_size, err);
 }
 
 /* The files a manifest lists, and itself; `*sum` is the size of all. */
@@ -199,7 +204,7 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 		return NULL;
 	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
 		return NULL;
-	*rc = load_manifest(repo, &row->name, NULL, &m, &blob_size, &err);
+	*rc = load_manifest(repo, &row->name, &m, &blob_size, &err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
 	/* Not UTF-8: the message then loses its place in the JSON, not the row. */
@@ -412,14 +417,30 @@ static void print_files(const json_t *files)
 			width = (int)n;
 	}
 	json_array_foreach(files, i, row) {
+		const char *name = json_string_value(json_object_get(row, "filename"));
 		char size[32];
 
+		if (!json_object_get(row, "size")) {
+			puts(name);
+			continue;
+		}
 		cmd_format_size((uint64_t)json_integer_value(json_object_get(row, "size")), size,
 				sizeof(size));
-		printf("%-*s  %12s  %s\n", width,
-		       json_string_value(json_object_get(row, "filename")), size,
+		printf("%-*s  %12s  %s\n", width, name, size,
 		       json_string_value(json_object_get(row, "crypt-mode")));
 	}
+}
+
+/* The log comes after the manifest, so no more than its name is said, as a server does. */
+static int add_log(json_t *rows, struct repo_reader *reader, struct err *err)
+{
+	AUTO(repo_file) struct repo_file log = { 0 };
+	int rc = repo_reader_get_file(reader, REPO_CLIENT_LOG, &log, err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rc = json_array_append_new(rows, json_pack("{s:s}", "filename", REPO_CLIENT_LOG));
+	return rc < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 
 static int list_files(const char *repository, const char *ns, const char *snapshot,
@@ -427,6 +448,7 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 {
 	AUTO(crypt_key) struct crypt_key *key = NULL;
 	AUTO(repo) struct repo *repo = NULL;
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
 	AUTO(manifest) struct manifest *m = NULL;
 	struct snapshot_name name;
 	struct err err = ERR_INIT;
@@ -439,10 +461,15 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 	if (rc == 0)
 		rc = keys_given(keys, &key, &err);
 	if (rc == 0)
-		rc = load_manifest(repo, &name, key, &m, &blob_size, &err);
+		rc = repo_read(repo, &name, &reader, &err);
+	if (rc == 0)
+		rc = read_manifest(reader, key, &m, &blob_size, &err);
 	if (rc)
 		return cmd_failed(&err, rc);
 	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
+	rc = files ? add_log(files, reader, &err) : 0;
+	if (rc < 0)
+		return cmd_failed(&err, rc);
 	AUTO(json) json_t *sorted = files ? sorted_files(files) : NULL;
 	if (!sorted)
 		return cmd_failed(NULL, -ENOMEM);

@@ -301,14 +301,13 @@ static int choose(const struct keys_options *o, struct keys_choice *c, struct er
 			       "default key", o->crypt_mode);
 	if (!c->key && master_given(o))
 		return err_set(err, ENOKEY, "a master key without a key to encrypt with");
-	if (!c->key) {
+	if (!c->key)
 		c->mode = CRYPT_MODE_NONE;
-		return 0;
-	}
-	return load_master(o, &c->master_pem, err);
+	return 0;
 }
 
-int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err)
+static int decide(const struct keys_options *o, bool with_master, struct keys_choice *out,
+		  struct err *err)
 {
 	AUTO(keys_choice) struct keys_choice c = { .mode = CRYPT_MODE_ENCRYPT,
 						   .master_pem = WBUF_INIT(PEM_SIZE_MAX) };
@@ -318,11 +317,23 @@ int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struc
 		rc = parse_mode(o->crypt_mode, &c.mode, err);
 	if (rc == 0 && c.mode != CRYPT_MODE_NONE)
 		rc = choose(o, &c, err);
+	if (rc == 0 && c.key && with_master)
+		rc = load_master(o, &c.master_pem, err);
 	if (rc < 0)
 		return rc;
 	*out = c;
 	c = (struct keys_choice){ .key = NULL };
 	return 0;
+}
+
+int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err)
+{
+	return decide(o, true, out, err);
+}
+
+int keys_for_blob(const struct keys_options *o, struct keys_choice *out, struct err *err)
+{
+	return decide(o, false, out, err);
 }
 
 /* "2026-11-22T16:55:39+00:00", local time. */

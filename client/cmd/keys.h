@@ -38,13 +38,17 @@ struct keys_options {
 		"keyfd", 0, OPT_STRING, &(o).keyfd, "FD",                            \
 			"read the key from an open descriptor"                       \
 	}
-#define KEYS_OPT_WRITE(o)                                                            \
+#define KEYS_OPT_BLOB(o)                                                             \
 	{ "keyfile", 0, OPT_STRING, &(o).keyfile, "FILE",                             \
 	  "encryption key (default: the default key, if there is one)" },            \
 	{ "keyfd", 0, OPT_STRING, &(o).keyfd, "FD",                                   \
 	  "read the key from an open descriptor" },                                  \
-	{ "crypt-mode", 0, OPT_STRING, &(o).crypt_mode, "MODE",                       \
-	  "encrypt, sign-only or none (default: encrypt when there is a key)" },     \
+	{                                                                            \
+		"crypt-mode", 0, OPT_STRING, &(o).crypt_mode, "MODE",                \
+			"encrypt, sign-only or none (default: encrypt when there is a key)" \
+	}
+#define KEYS_OPT_WRITE(o)                                                            \
+	KEYS_OPT_BLOB(o),                                                            \
 	{ "master-pubkey-file", 0, OPT_STRING, &(o).master_pubkey_file, "FILE",       \
 	  "public master key that can recover the key (default: the default one, if any)" }, \
 	{                                                                            \
@@ -67,6 +71,9 @@ int keys_check(const struct keys_options *o, struct err *err);
 
 /* Check the options, load the key (may ask for its passphrase) and the master key. */
 int keys_for_backup(const struct keys_options *o, struct keys_choice *out, struct err *err);
+
+/* The same for a single blob: a master key is not looked for. */
+int keys_for_blob(const struct keys_options *o, struct keys_choice *out, struct err *err);
 
 /* The key given on the command line; NULL in *out when none was. */
 int keys_given(const struct keys_options *o, struct crypt_key **out, struct err *err);
