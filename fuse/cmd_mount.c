@@ -299,6 +299,9 @@ static int run(const struct cmd *self, int argc, char **argv)
 		return status;
 	if (parse_options(&a, &options, &err) < 0 || keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
+	status = cmd_check_names(self, a.params.ns, NULL, count == 3 ? args[0] : NULL);
+	if (status >= 0)
+		return status;
 	if (count == 2) {
 		rc = find_source(&a, args[0], &err);
 	} else if (count == 3) {

@@ -227,6 +227,8 @@ def test_unknown_options_are_bad_usage(pxarfs, folder):
     done = pxarfs("mount", "-o", "cache=1", SPLIT, folder, status=2)
     assert "'cache'" in done.stderr
     pxarfs("mount", status=2)
+    done = pxarfs("mount", "-r", folder, "nosuch", "root.pxar", folder, status=2)
+    assert "'nosuch' is no snapshot" in done.stderr
     done = pxarfs("mount", "-r", folder, SPLIT, status=1)  # all snapshots of it, there
     assert f"{SPLIT}: not a directory" in done.stderr
 
