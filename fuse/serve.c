@@ -448,8 +448,9 @@ static bool end_keeper(struct server *s)
 
 static void tear_down(struct server *s)
 {
-	bool idle = end_push(s) & end_keeper(s);
+	bool idle = end_push(s);
 
+	idle &= end_keeper(s);
 	loop_free(s->loop);
 	idle &= end_metrics(s);
 	idle &= !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);

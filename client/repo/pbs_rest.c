@@ -229,7 +229,7 @@ int pbs_rest_call(struct pbs_rest *r, const char *method, const char *path, json
 					       .url = WBUF_INIT(URL_SIZE_MAX),
 					       .body = WBUF_INIT(URL_SIZE_MAX) };
 	AUTO(json) json_t *owned = params;
-	int rc = prepare(&c, r, params, err);
+	int rc = prepare(&c, r, owned, err);
 
 	if (rc == 0)
 		rc = send_call(r, &c, &reply, err);
@@ -251,7 +251,7 @@ int pbs_rest_upload(struct pbs_rest *r, const char *path, json_t *params, const 
 	AUTO(json) json_t *owned = params;
 
 	put_path(&c, r);
-	put_query(&c, params);
+	put_query(&c, owned);
 	wbuf_put_u8(&c.url, 0);
 	wbuf_put(&c.body, bytes, size);
 	int rc = c.url.failed || c.body.failed ? err_set(err, ENOMEM, "%s: out of memory", path) :

@@ -167,7 +167,7 @@ int pbs_session_open(struct h2_conn **out, struct pbs_rest *rest, enum pbs_sessi
 	int rc = -EACCES, seen = 0;
 	bool again = true;
 
-	if (!params || json_object_set_new(params, "store", json_string(pbs_rest_name(rest)->store)) < 0)
+	if (!owned || json_object_set_new(owned, "store", json_string(pbs_rest_name(rest)->store)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	for (int i = 0; again && i < TRY_COUNT; i++) {
 		AUTO(wbuf) struct wbuf headers = WBUF_INIT(HEADERS_SIZE_MAX);
@@ -175,7 +175,7 @@ int pbs_session_open(struct h2_conn **out, struct pbs_rest *rest, enum pbs_sessi
 		seen = 0;
 		rc = pbs_login_headers(pbs_rest_login(rest), &headers, err);
 		if (rc == 0)
-			rc = upgrade(out, rest, &kinds[kind], params, &headers, abort_fd, &seen, err);
+			rc = upgrade(out, rest, &kinds[kind], owned, &headers, abort_fd, &seen, err);
 		again = seen == 401 && pbs_login_expire(pbs_rest_login(rest), &headers);
 		wipe(&headers);
 	}

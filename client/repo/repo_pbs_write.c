@@ -114,7 +114,7 @@ static int post(struct pbs_writer *w, const char *call, json_t *params, json_t *
 	AUTO(wbuf) struct wbuf path = WBUF_INIT(PATH_SIZE);
 
 	wbuf_printf(&path, "/%s?", call);
-	if (!params || pbs_rest_query(params, &path) < 0 || wbuf_put_u8(&path, 0) < 0)
+	if (!owned || pbs_rest_query(owned, &path) < 0 || wbuf_put_u8(&path, 0) < 0)
 		return err_set(err, EINVAL, "%s: parameters are too long", call);
 	return run_json(w, &(struct h2_call){ .method = "POST", .path = (const char *)path.data }, data,
 			err);
