@@ -466,10 +466,9 @@ void repo_tree_look_again(struct repo_tree *t)
 		repo_tree_lock(t);
 		end = id >= t->count;
 		node = end ? NULL : t->nodes[id];
-		if (node && node->is_entered && !node->is_gone && node->kind == NODE_NS)
-			list = node;
-		/* Its namespace was created before it, so that has been listed. */
-		else if (node && node->is_entered && !node->is_gone && node->listed_ms == 0)
+		/* A group that is due: its namespace was made before it, so that has been listed. */
+		if (node && node->is_entered && !node->is_gone &&
+		    (node->kind == NODE_NS || node->listed_ms == 0))
 			list = node;
 		repo_tree_unlock(t);
 		if (end)

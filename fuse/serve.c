@@ -72,7 +72,7 @@ static int open_snapshot(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = keys_open_archive(&s->mount.single.archive, s->fetch, reader, &s->key,
 				       p->archive, err);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	steal(&reader); /* the archive's now */
 	snprintf(s->source, sizeof(s->source), "%s::%s%s%s%s/%s", s->repo->spelling,

@@ -190,7 +190,7 @@ static int run_status(const struct cmd *self, int argc, char **argv)
 	int rc = repo_open(repository, &repo, &err);
 	if (rc == 0)
 		rc = repo_space(repo, &space, &err);
-	return rc < 0 ? cmd_failed(&err, rc) : print_space(&space, as_json);
+	return rc ? cmd_failed(&err, rc) : print_space(&space, as_json);
 }
 
 const struct cmd cmd_status = {
