@@ -145,7 +145,12 @@ class Mount:
         return self.log_path.read_text(errors="replace")
 
     def unmount(self):
-        subprocess.run(["umount", self.path], check=True)
+        # Who mounts looks at it himself for a moment, before he says that it is ready.
+        end = time.monotonic() + SOON
+        while (done := subprocess.run(["umount", self.path], capture_output=True,
+                                      text=True)).returncode != 0:
+            assert "busy" in done.stderr and time.monotonic() < end, done.stderr
+            time.sleep(0.01)
         assert self.process.wait(SOON) == 0, self.log()
 
     def __enter__(self):

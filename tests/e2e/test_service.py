@@ -9,6 +9,7 @@ import pytest
 
 from conftest import GOLDEN, SOON, mounts_below
 from namespace import Namespace
+from test_mount_life import wait_for
 
 SPLIT = GOLDEN / "files" / "split.mpxar"
 
@@ -95,5 +96,6 @@ def test_log_on_a_journal_stream_has_priorities(pxarfs):
     pxarfs.env["JOURNAL_STREAM"] = "1:1"
     mount = pxarfs.mount(SPLIT)
     mount.process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: mount.log().endswith("\n"))  # the end of the mount would overtake it
     mount.unmount()
     assert mount.log().startswith("<6>pxarfs: statistics: ")
