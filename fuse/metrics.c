@@ -2,7 +2,7 @@
 #include "fuse/metrics.h"
 
 #include "client/repo/repo_dir_file.h"
-#include "fuse/wait.h"
+#include "client/repo/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>

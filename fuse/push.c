@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/push.h"
 
+#include "client/repo/wait.h"
 #include "fuse/descend.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/push_runs.h"
-#include "fuse/wait.h"
 
 #include <errno.h>
 #include <pthread.h>

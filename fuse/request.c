@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/request.h"
 
+#include "client/repo/wait.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/reply.h"
 #include "fuse/snaps.h"
-#include "fuse/wait.h"
 
 #include <assert.h>
 #include <pthread.h>

@@ -4,6 +4,7 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
+#include "client/repo/wait.h"
 #include "fuse/bdi.h"
 #include "fuse/inode.h"
 #include "fuse/loop.h"
@@ -13,7 +14,6 @@
 #include "fuse/session.h"
 #include "fuse/snaps.h"
 #include "fuse/stats.h"
-#include "fuse/wait.h"
 
 #include <malloc.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/snaps_priv.h"
 
+#include "client/repo/wait.h"
 #include "fuse/inode.h"
-#include "fuse/wait.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/queue.h"
 
+#include "client/repo/wait.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -20,7 +22,6 @@ struct queue {
 
 int queue_new(struct queue **out, size_t capacity, struct err *err)
 {
-	pthread_condattr_t attr;
 	struct queue *q;
 
 	assert(capacity > 0);
@@ -29,11 +30,8 @@ int queue_new(struct queue **out, size_t capacity, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	q->capacity = capacity;
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&q->not_full, &attr);
-	pthread_cond_init(&q->not_empty, &attr);
-	pthread_condattr_destroy(&attr);
+	wait_cond_init(&q->not_full);
+	wait_cond_init(&q->not_empty);
 	*out = q;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "archive/chunker.h"
 #include "client/backup/queue.h"
 #include "client/backup/ring.h"
+#include "client/repo/wait.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -706,13 +707,8 @@ static int init_queues(struct upload *u, struct err *err)
 
 static void init_locks(struct upload *u)
 {
-	pthread_condattr_t attr;
-
 	pthread_mutex_init(&u->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&u->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	wait_cond_init(&u->changed);
 }
 
 int upload_new(struct upload **out, struct upload_pool *pool,

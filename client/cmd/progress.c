@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/progress.h"
 
+#include "client/repo/wait.h"
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -206,7 +208,6 @@ static bool is_terminal(void)
 struct progress *progress_start(struct backup *b)
 {
 	AUTO(free) struct progress *p = calloc(1, sizeof(*p));
-	pthread_condattr_t attr;
 
 	if (!p)
 		return NULL;
@@ -214,10 +215,7 @@ struct progress *progress_start(struct backup *b)
 	p->terminal = is_terminal();
 	clock_gettime(CLOCK_MONOTONIC, &p->begun);
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->stopped, &attr);
-	pthread_condattr_destroy(&attr);
+	wait_cond_init(&p->stopped);
 	if (pthread_create(&p->thread, NULL, run, p) != 0)
 		return NULL;
 	return steal(&p);

@@ -16,6 +16,7 @@
 #include "client/read/fetch.h"
 
 #include "archive/chunker.h"
+#include "client/repo/wait.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -492,16 +493,6 @@ static bool wake_worker(struct fetch *f)
 
 /* --- the interface --- */
 
-static void init_monotonic(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
@@ -515,7 +506,7 @@ struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 	if (f->thread_count_max > FETCH_THREAD_COUNT_MAX)
 		f->thread_count_max = FETCH_THREAD_COUNT_MAX;
 	pthread_mutex_init(&f->lock, NULL);
-	init_monotonic(&f->work);
+	wait_cond_init(&f->work);
 	pthread_cond_init(&f->drained, NULL);
 	return f;
 }

@@ -6,6 +6,7 @@
 #include "client/repo/pbs_ticket.h"
 #include "client/repo/pbs_tickets.h"
 #include "client/repo/secret.h"
+#include "client/repo/wait.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -309,7 +310,6 @@ int pbs_login_new(struct pbs_login **out, const struct pbs_name *name, struct pb
 		  struct err *err)
 {
 	struct pbs_login *l = calloc(1, sizeof(*l));
-	pthread_condattr_t attr;
 	void *vault;
 
 	vault = mmap(NULL, sizeof(*l->vault), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -328,10 +328,7 @@ int pbs_login_new(struct pbs_login **out, const struct pbs_name *name, struct pb
 	l->http = http;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_mutex_init(&l->timer_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->stop, &attr);
-	pthread_condattr_destroy(&attr);
+	wait_cond_init(&l->stop);
 	*out = l;
 	return 0;
 }
