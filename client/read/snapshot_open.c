@@ -3,11 +3,10 @@
 
 #include "archive/blob.h"
 #include "archive/manifest_sign.h"
+#include "archive/master_key.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define RSA_KEY_BLOB "rsa-encrypted.key.blob"
 
 struct snapshot_open {
 	struct fetch *fetch;
@@ -236,7 +235,7 @@ int snapshot_open_blob(struct snapshot_open *s, const char *stored, struct wbuf 
 	if (strcmp(stored, MANIFEST_BLOB_NAME) == 0)
 		return wbuf_put(out, s->text.data, s->text.size);
 	/* Who has lost the key needs this one to get it back. */
-	rc = strcmp(stored, RSA_KEY_BLOB) == 0 ? 0 : snapshot_open_locked(s, err);
+	rc = strcmp(stored, MASTER_KEY_BLOB_NAME) == 0 ? 0 : snapshot_open_locked(s, err);
 	if (rc == 0)
 		rc = repo_reader_get_file(s->reader, stored, &file, err);
 	if (rc == 0)
