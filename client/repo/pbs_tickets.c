@@ -3,6 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
+#include "client/repo/xdg.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -95,19 +96,13 @@ static void drop_expired(json_t *all)
 static void store(const char *path, const json_t *all)
 {
 	struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
-	AUTO(free) char *tmp = NULL, *folder = strdup(path);
-	AUTO(fd) int fd = -1;
+	AUTO(free) char *folder = strdup(path);
 
-	if (!folder || asprintf(&tmp, "%s.XXXXXX", path) < 0 || json_text_canonical(all, &text) < 0) {
-		wipe(&text);
-		return;
+	if (folder && json_text_canonical(all, &text) == 0) {
+		*strrchr(folder, '/') = '\0';
+		mkdir(folder, 0700);
+		xdg_replace(path, &text, NULL);
 	}
-	*strrchr(folder, '/') = '\0';
-	mkdir(folder, 0700);
-	fd = mkostemp(tmp, O_CLOEXEC); /* mode 0600 */
-	if (fd >= 0 && (write(fd, text.data, text.size) != (ssize_t)text.size ||
-			rename(tmp, path) < 0))
-		unlink(tmp);
 	wipe(&text);
 }
 

@@ -117,28 +117,6 @@ static void keep_other(void *arg, const char *host, const char *fingerprint)
 		wbuf_printf(&r->out, "%s %s\n", host, fingerprint);
 }
 
-static int replace_file(const char *path, const struct wbuf *text, struct err *err)
-{
-	AUTO(free) char *tmp = NULL;
-	AUTO(fd) int fd = -1;
-
-	if (asprintf(&tmp, "%s.XXXXXX", path) < 0) {
-		tmp = NULL;
-		return err_set(err, ENOMEM, "out of memory");
-	}
-	fd = mkostemp(tmp, O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(err, errno, "%s", tmp);
-	if (write(fd, text->data, text->size) != (ssize_t)text->size || fsync(fd) < 0 ||
-	    rename(tmp, path) < 0) {
-		int code = errno ? errno : EIO;
-
-		unlink(tmp);
-		return err_sys(err, code, "%s", path);
-	}
-	return 0;
-}
-
 /* The host's line is replaced, the new one comes last. */
 static int store(const struct tls_trust *t, const char *fingerprint, struct err *err)
 {
@@ -153,7 +131,7 @@ static int store(const struct tls_trust *t, const char *fingerprint, struct err 
 		each_line(&old, keep_other, &r);
 		wbuf_printf(&r.out, "%s %s\n", t->host_text, fingerprint);
 		rc = r.out.failed ? err_set(err, -r.out.failed, "%s: too large", path) :
-				    replace_file(path, &r.out, err);
+				    xdg_replace(path, &r.out, err);
 	}
 	wbuf_release(&r.out);
 	return rc;

@@ -3,9 +3,13 @@
 
 #include "archive/base/cleanup.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* A service may have no $HOME. */
 static const char *home_folder(void)
@@ -52,5 +56,27 @@ int xdg_config_path(const char *name, char **out, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	}
 	make_folders(*out);
+	return 0;
+}
+
+int xdg_replace(const char *path, const struct wbuf *text, struct err *err)
+{
+	AUTO(free) char *tmp = NULL;
+	AUTO(fd) int fd = -1;
+
+	if (asprintf(&tmp, "%s.XXXXXX", path) < 0) {
+		tmp = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	fd = mkostemp(tmp, O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "%s", tmp);
+	if (write(fd, text->data, text->size) != (ssize_t)text->size || fsync(fd) < 0 ||
+	    rename(tmp, path) < 0) {
+		int code = errno ? errno : EIO;
+
+		unlink(tmp);
+		return err_sys(err, code, "%s", path);
+	}
 	return 0;
 }
