@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/loop.h"
 
+#include "fuse/idle_poll.h"
 #include "fuse/session.h"
 
 #include "client/cmd/log.h"
@@ -130,8 +131,11 @@ static bool sleep_for_request(struct loop *l)
 {
 	struct pollfd fds[2] = { { .fd = l->fuse_fd, .events = POLLIN },
 				 { .fd = l->stop_fd, .events = POLLIN } };
+	int wait_ms;
 
-	poll(fds, 2, -1);
+	do
+		wait_ms = l->params.idle_poll ? idle_poll_wait_ms(l->params.idle_poll, now_us()) : -1;
+	while (poll(fds, 2, wait_ms) == 0);
 	return fds[1].revents == 0;
 }
 
@@ -182,6 +186,8 @@ static bool lead(struct loop *l, struct fuse_buf *buf)
 
 		if (r != RECEIVED)
 			return r == SPARE;
+		if (l->params.idle_poll)
+			idle_poll_request(l->params.idle_poll, now_us());
 		streak = at_once ? streak + 1 : 0;
 		if (streak == BACKLOG_STREAK) {
 			wake_one(l);

@@ -25,6 +25,7 @@
 #include "archive/base/err.h"
 
 struct fuse_session;
+struct idle_poll;
 struct loop;
 
 enum {
@@ -35,6 +36,7 @@ enum {
 struct loop_params {
 	unsigned reader_count; /* 1..LOOP_READERS_MAX */
 	unsigned spin_us; /* 0: sleep at once */
+	struct idle_poll *idle_poll; /* is told of requests; outlives the loop; NULL: none */
 	/* Called once, on a reader's thread, when the kernel has ended the connection (someone
 	 * unmounted) or it broke.  Must not call back into the loop. */
 	void (*ended)(void *arg);

@@ -51,6 +51,8 @@ static const struct word words[] = {
 	{ "noallow_other", WORD_FLAG, FIELD(allow_other), false },
 	{ "export", WORD_FLAG, FIELD(exported), true },
 	{ "noexport", WORD_FLAG, FIELD(exported), false },
+	{ "idle_poll", WORD_FLAG, FIELD(idle_poll), true },
+	{ "noidle_poll", WORD_FLAG, FIELD(idle_poll), false },
 	{ "cache", WORD_SIZE, FIELD(cache_bytes), false },
 	{ "cache_dir", WORD_PATH_ABSOLUTE, FIELD(cache_dir), false },
 	{ "cache_dir_size", WORD_SIZE, FIELD(cache_dir_bytes), false },
@@ -122,6 +124,7 @@ void mount_opts_init(struct mount_opts *o, bool is_root)
 		.refresh_ms = MOUNT_OPTS_REFRESH_SECONDS * 1000,
 		.reader_count = MOUNT_OPTS_READERS,
 		.push_max = MOUNT_OPTS_PUSH,
+		.idle_poll = true,
 	};
 }
 

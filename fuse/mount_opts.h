@@ -42,6 +42,7 @@ enum {
 
 struct mount_opts {
 	bool dev, suid, noexec, exported;
+	bool idle_poll; /* let idle CPUs poll while requests come, where that helps */
 	bool allow_other; /* set by default when root mounts */
 	bool sloppy; /* unknown words are passed over; set before mount_opts_parse() */
 	size_t cache_bytes;

@@ -6,6 +6,7 @@
 #include "client/repo/repo_name.h"
 #include "client/repo/wait.h"
 #include "fuse/bdi.h"
+#include "fuse/idle_poll.h"
 #include "fuse/inode.h"
 #include "fuse/loop.h"
 #include "fuse/metrics.h"
@@ -51,6 +52,7 @@ struct server {
 	struct disk_cache *disk; /* NULL: none */
 	struct fetch *fetch;
 	struct session session;
+	struct idle_poll *idle_poll; /* NULL: not wanted */
 	struct loop *loop;
 	struct metrics *metrics; /* NULL: none are kept */
 	struct mount mount;
@@ -286,7 +288,11 @@ static int begin_push(struct server *s, struct err *err)
 static struct stats_sources sources(struct server *s)
 {
 	return (struct stats_sources){
-		.mount = &s->mount, .cache = s->cache, .disk = s->disk, .fetch = s->fetch
+		.mount = &s->mount,
+		.cache = s->cache,
+		.disk = s->disk,
+		.fetch = s->fetch,
+		.idle_poll = s->idle_poll,
 	};
 }
 
@@ -310,13 +316,23 @@ static int begin_metrics(struct server *s, struct err *err)
 	return rc < 0 ? err_wrap(err, rc, "metrics") : 0;
 }
 
-static int begin(struct server *s, struct err *err)
+static int begin_loop(struct server *s, struct err *err)
 {
 	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
 					  .spin_us = LOOP_SPIN_US,
+					  .idle_poll = s->idle_poll,
 					  .ended = on_end,
 					  .arg = s };
+
+	return loop_start(&s->loop, s->session.fuse, &loop, err);
+}
+
+static int begin(struct server *s, struct err *err)
+{
 	int rc = set_up(s, err);
+
+	if (rc == 0 && s->params->opts.idle_poll)
+		rc = idle_poll_new(&s->idle_poll, NULL, err);
 
 	if (rc == 0)
 		rc = begin_metrics(s, err);
@@ -330,7 +346,7 @@ static int begin(struct server *s, struct err *err)
 	if (rc == 0 && s->mount.snaps)
 		rc = snaps_start(s->mount.snaps, s->session.fuse, err);
 	if (rc == 0)
-		rc = loop_start(&s->loop, s->session.fuse, &loop, err);
+		rc = begin_loop(s, err);
 	if (rc == 0)
 		rc = await_ready(s, err);
 	if (rc == 0)
@@ -386,6 +402,7 @@ static void *release(void *arg)
 
 	push_free(s->mount.push);
 	metrics_free(s->metrics);
+	idle_poll_free(s->idle_poll);
 	snaps_free(s->mount.snaps);
 	nlink_free(s->mount.single.nlink);
 	requests_free(s->mount.requests);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/stats.h"
 
+#include "fuse/idle_poll.h"
 #include "fuse/snaps.h"
 
 #include <assert.h>
@@ -22,6 +23,8 @@ enum number {
 	WAITING,
 	TIMEOUTS,
 	INTERRUPTS,
+	IDLE_POLLS,
+	IDLE_POLL_US,
 	DISK_HITS, /* from here on: of the cache on disk */
 	DISK_MISSES,
 	DISK_DAMAGED,
@@ -75,6 +78,10 @@ static const struct row rows[] = {
 	  "Requests that failed because a chunk did not come in time." },
 	{ INTERRUPTS, "interrupts", "request_interrupts_total", NULL,
 	  "Requests that were taken back while they waited." },
+	{ IDLE_POLLS, "idle_polls", "idle_polls_total", NULL,
+	  "How often idle CPUs were made to poll." },
+	{ IDLE_POLL_US, "idle_poll_us", "idle_poll_microseconds_total", NULL,
+	  "How long, all in all." },
 	{ META_CHUNKS, "meta_chunks", "chunk_loads_total", "class=\"metadata\"",
 	  "Chunks loaded, from the cache on disk or from the repository." },
 	{ PAYLOAD_CHUNKS, "payload_chunks", "chunk_loads_total", "class=\"payload\"", NULL },
@@ -144,6 +151,7 @@ static void gather(const struct stats_sources *from, uint64_t v[NUMBER_COUNT])
 	struct chunk_cache_stats cache;
 	struct dir_cache_stats folders;
 	struct requests_stats requests;
+	struct idle_poll_stats idle_poll;
 	struct fetch_stats fetch;
 
 	for (int i = 0; i < MOUNT_COUNTERS; i++)
@@ -161,6 +169,9 @@ static void gather(const struct stats_sources *from, uint64_t v[NUMBER_COUNT])
 	v[WAITING] = requests.waiting;
 	v[TIMEOUTS] = requests.timeouts;
 	v[INTERRUPTS] = requests.interrupts;
+	idle_poll_stats(from->idle_poll, &idle_poll);
+	v[IDLE_POLLS] = idle_poll.bursts;
+	v[IDLE_POLL_US] = idle_poll.us;
 	fetch_stats(from->fetch, &fetch);
 	v[META_CHUNKS] = fetch.meta_loads;
 	v[PAYLOAD_CHUNKS] = fetch.payload_loads;

@@ -23,6 +23,7 @@ struct stats_sources {
 	struct chunk_cache *cache;
 	struct disk_cache *disk; /* NULL: none, its numbers are left out */
 	struct fetch *fetch;
+	struct idle_poll *idle_poll; /* NULL: none */
 };
 
 /* Append "name=number name=number" without a NUL.  0 or out->failed. */

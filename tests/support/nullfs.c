@@ -9,6 +9,7 @@
  * it and the mount is the archive.  Files hold a pattern, not their content.  Runs in the
  * foreground until it is unmounted or gets SIGINT or SIGTERM; SIGUSR1 prints its counters.
  */
+#include "fuse/idle_poll.h"
 #include "fuse/loop.h"
 #include "fuse/plus.h"
 #include "fuse/session.h"
@@ -379,6 +380,7 @@ static int serve(const struct mount_opts *opts, const char *source, const char *
 				      .ended = on_end,
 				      .arg = &self };
 	struct session session = { 0 };
+	AUTO(idle_poll) struct idle_poll *idle_poll = NULL;
 	struct loop *loop = NULL;
 	struct err err = ERR_INIT;
 	sigset_t signals;
@@ -389,7 +391,10 @@ static int serve(const struct mount_opts *opts, const char *source, const char *
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	rc = session_new(&session, opts, source, "nullfs", &ops, NULL, &err);
+	rc = opts->idle_poll ? idle_poll_new(&idle_poll, NULL, &err) : 0;
+	params.idle_poll = idle_poll;
+	if (rc == 0)
+		rc = session_new(&session, opts, source, "nullfs", &ops, NULL, &err);
 	if (rc == 0)
 		rc = session_mount(&session, mount_point, &err);
 	if (rc == 0)

@@ -48,6 +48,9 @@ static void the_last_word_wins(void **state)
 	(void)state;
 	assert_true(parsed("nodev,dev").dev);
 	assert_false(parsed("suid,nosuid").suid);
+	assert_true(parsed("").idle_poll);
+	assert_false(parsed("noidle_poll").idle_poll);
+	assert_true(parsed("noidle_poll,idle_poll").idle_poll);
 	assert_true(parsed("exec,noexec").noexec);
 	assert_false(parsed("allow_other,noallow_other").allow_other);
 	assert_int_equal(parsed("timeout=5,timeout=7").timeout_ms, 7000);
