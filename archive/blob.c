@@ -16,6 +16,8 @@ enum {
 	 * stream grows by more than this. */
 	ZSTD_GROWTH_MAX = (128 << 10) / 4,
 
+	SLICE_SIZE = 64 << 10,
+
 	GUESS_SAMPLE_COUNT = 8,
 	GUESS_SAMPLE_SIZE = 8 << 10,
 	GUESS_LEVEL = -1,
@@ -114,24 +116,37 @@ int blob_kind(const void *data, size_t size, enum blob_kind *kind, struct err *e
 	return err_set(err, EBADMSG, "no blob: it begins with %s", hex);
 }
 
-/* Prove magic and CRC; `body` is then what follows the header. */
-static int open_blob(const void *data, size_t size, enum blob_kind *kind, struct cursor *body,
-		     struct err *err)
+/* Prove the magic; `body` is then what follows the header, `crc` what that shall have. */
+static int open_header(const void *data, size_t size, enum blob_kind *kind, struct cursor *body,
+		       uint32_t *crc, struct err *err)
 {
 	struct cursor c = cursor_of(data, size);
-	uint32_t stored, found;
 	int rc = blob_kind(data, size, kind, err);
 
 	if (rc < 0)
 		return rc;
 	cursor_bytes(&c, BLOB_MAGIC_SIZE);
-	stored = cursor_u32(&c);
+	*crc = cursor_u32(&c);
 	cursor_bytes(&c, header_size(*kind) - BLOB_HEADER_SIZE);
 	*body = cursor_sub(&c, cursor_left(&c));
-	found = crc32_update(0, body->data, body->size);
-	if (stored != found)
-		return err_set(err, EBADMSG, "wrong CRC (%08x != %08x)", stored, found);
 	return 0;
+}
+
+static int check_crc(uint32_t stored, uint32_t found, struct err *err)
+{
+	if (stored == found)
+		return 0;
+	return err_set(err, EBADMSG, "wrong CRC (%08x != %08x)", stored, found);
+}
+
+/* Prove magic and CRC. */
+static int open_blob(const void *data, size_t size, enum blob_kind *kind, struct cursor *body,
+		     struct err *err)
+{
+	uint32_t stored;
+	int rc = open_header(data, size, kind, body, &stored, err);
+
+	return rc < 0 ? rc : check_crc(stored, crc32_update(0, body->data, body->size), err);
 }
 
 int blob_verify_crc(const void *data, size_t size, struct err *err)
@@ -142,19 +157,31 @@ int blob_verify_crc(const void *data, size_t size, struct err *err)
 	return open_blob(data, size, &kind, &body, err);
 }
 
-/* Decrypt a body into the codec's own buffer, which the cursor then borrows. */
-static int decrypt(struct blob_codec *codec, const void *data, struct cursor *body,
+/* Room for `size` bytes in the codec's own buffer. */
+static uint8_t *own_room(struct blob_codec *codec, size_t size, struct err *err)
+{
+	uint8_t *room;
+
+	wbuf_clear(&codec->opened);
+	room = wbuf_reserve(&codec->opened, size);
+	if (!room)
+		err_sys(err, -codec->opened.failed, "blob of %zu bytes", size);
+	return room;
+}
+
+/* Decrypt a body to `to`, or NULL: into the codec's own buffer; the cursor is then of that. */
+static int decrypt(struct blob_codec *codec, const void *data, struct cursor *body, uint8_t *to,
 		   struct err *err)
 {
 	const uint8_t *iv = (const uint8_t *)data + BLOB_HEADER_SIZE, *tag = iv + CRYPT_IV_SIZE;
-	uint8_t *to;
 	int rc;
 
-	wbuf_clear(&codec->opened);
-	to = wbuf_reserve(&codec->opened, body->size);
+	if (!codec->key)
+		return err_set(err, ENOKEY, "encrypted: needs a key");
 	if (!to)
-		return err_sys(err, -codec->opened.failed, "encrypted blob of %zu bytes",
-			       body->size);
+		to = own_room(codec, body->size, err);
+	if (!to)
+		return codec->opened.failed;
 	rc = crypt_open(codec->cipher, codec->key, iv, tag, body->data, body->size, to, err);
 	if (rc == 0)
 		*body = cursor_of(to, body->size);
@@ -169,9 +196,7 @@ static int open_body(struct blob_codec *codec, const void *data, size_t size,
 
 	if (rc < 0 || !blob_kind_is_encrypted(*kind))
 		return rc;
-	if (!codec->key)
-		return err_set(err, ENOKEY, "encrypted: needs a key");
-	return decrypt(codec, data, body, err);
+	return decrypt(codec, data, body, NULL, err);
 }
 
 static bool is_zstd(enum blob_kind kind)
@@ -420,22 +445,78 @@ int blob_decode(struct blob_codec *codec, const void *data, size_t size,
 	return 0;
 }
 
-static int decode_into(struct blob_codec *codec, enum blob_kind kind, const struct cursor *body,
-		       uint8_t *plain, size_t plain_size, size_t *found, struct err *err)
+/* A body that lies where its content shall be is moved away first. */
+static int decompress_chunk(struct blob_codec *codec, struct cursor *body, uint8_t *plain,
+			    size_t plain_size, size_t *found, struct err *err)
 {
 	struct frames frames;
-	int rc;
+	int rc = measure_frames(body, &frames, err);
 
-	if (is_zstd(kind)) {
-		rc = measure_frames(body, &frames, err);
-		return rc < 0 ? rc : decompress(codec, body, plain, plain_size, found, err);
+	if (rc < 0)
+		return rc;
+	if (body->data == plain) {
+		uint8_t *room = own_room(codec, body->size, err);
+
+		if (!room)
+			return codec->opened.failed;
+		memcpy(room, body->data, body->size);
+		*body = cursor_of(room, body->size);
 	}
-	if (body->size > plain_size)
-		return too_large(plain_size, err);
-	if (body->size > 0)
-		memcpy(plain, body->data, body->size);
-	*found = body->size;
+	return decompress(codec, body, plain, plain_size, found, err);
+}
+
+static int check_size(size_t found, size_t wanted, struct err *err)
+{
+	if (found > wanted)
+		return too_large(wanted, err);
+	if (found < wanted)
+		return err_set(err, EBADMSG, "chunk holds %zu bytes, not the expected %zu", found,
+			       wanted);
 	return 0;
+}
+
+/* One pass for the copy and both sums, in slices that stay close to the processor. */
+static int decode_plain(struct blob_codec *codec, const struct cursor *body, uint32_t stored_crc,
+			uint8_t *plain, size_t plain_size, struct digest *digest, struct err *err)
+{
+	uint32_t crc = 0;
+	int rc = 0;
+
+	digest_ctx_begin(codec->digest);
+	for (size_t at = 0, n; at < body->size; at += n) {
+		n = body->size - at < SLICE_SIZE ? body->size - at : SLICE_SIZE;
+		crc = crc32_update(crc, body->data + at, n);
+		if (body->size != plain_size)
+			continue; /* as a wrong CRC is told first, whatever else is wrong */
+		if (body->data != plain)
+			memcpy(plain + at, body->data + at, n);
+		digest_ctx_update(codec->digest, plain + at, n);
+	}
+	digest_ctx_end(codec->digest, digest);
+	rc = check_crc(stored_crc, crc, err);
+	return rc < 0 ? rc : check_size(body->size, plain_size, err);
+}
+
+/* All kinds but BLOB_PLAIN; `body` has the right CRC. */
+static int decode_other(struct blob_codec *codec, const void *data, enum blob_kind kind,
+			struct cursor *body, uint8_t *plain, size_t plain_size,
+			struct digest *digest, struct err *err)
+{
+	size_t found = body->size;
+	int rc = 0;
+
+	if (kind == BLOB_ENCRYPTED)
+		rc = check_size(body->size, plain_size, err);
+	if (rc == 0 && blob_kind_is_encrypted(kind))
+		rc = decrypt(codec, data, body, kind == BLOB_ENCRYPTED ? plain : NULL, err);
+	if (rc == 0 && is_zstd(kind))
+		rc = decompress_chunk(codec, body, plain, plain_size, &found, err);
+	if (rc == 0)
+		rc = check_size(found, plain_size, err);
+	if (rc == 0)
+		crypt_digest(codec->digest, blob_kind_is_encrypted(kind) ? codec->key : NULL,
+			     plain, plain_size, digest);
+	return rc;
 }
 
 int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
@@ -445,18 +526,17 @@ int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
 	struct cursor body;
 	struct digest found;
 	enum blob_kind kind;
-	size_t found_size;
-	int rc = open_body(codec, data, size, &kind, &body, err);
+	uint32_t crc;
+	int rc = open_header(data, size, &kind, &body, &crc, err);
 
-	if (rc == 0)
-		rc = decode_into(codec, kind, &body, plain, plain_size, &found_size, err);
-	if (rc)
+	if (rc == 0 && kind == BLOB_PLAIN)
+		rc = decode_plain(codec, &body, crc, plain, plain_size, &found, err);
+	else if (rc == 0)
+		rc = check_crc(crc, crc32_update(0, body.data, body.size), err);
+	if (rc == 0 && kind != BLOB_PLAIN)
+		rc = decode_other(codec, data, kind, &body, plain, plain_size, &found, err);
+	if (rc < 0)
 		return rc;
-	if (found_size != plain_size)
-		return err_set(err, EBADMSG, "chunk holds %zu bytes, not the expected %zu",
-			       found_size, plain_size);
-	crypt_digest(codec->digest, blob_kind_is_encrypted(kind) ? codec->key : NULL, plain,
-		     plain_size, &found);
 	if (!digest_equal(&found, digest)) {
 		char hex[DIGEST_HEX_SIZE];
 

@@ -75,8 +75,9 @@ int blob_encode_iv(struct blob_codec *codec, const void *data, size_t size, bool
 int blob_decode(struct blob_codec *codec, const void *data, size_t size,
 		size_t plain_size_max, struct wbuf *out, struct err *err);
 
-/* Decode a chunk of exactly `plain_size` bytes into `plain` and compare its digest.
- * -EBADMSG names what differs. */
+/* Decode a chunk of exactly `plain_size` bytes into `plain` and compare its digest.  `plain` may
+ * be the part of `data` behind the header, which is overwritten then.  -EBADMSG names what
+ * differs. */
 int blob_decode_chunk(struct blob_codec *codec, const void *data, size_t size,
 		      const struct digest *digest, uint8_t *plain, size_t plain_size,
 		      struct err *err);

@@ -269,24 +269,28 @@ static void unmap_bytes(struct chunk_cache *c, uint8_t *data, size_t size)
 /* Its bytes follow the struct, or lie in a mapping of their own. */
 static struct chunk *chunk_allocate(struct chunk_cache *c, size_t size)
 {
+	size_t room = CHUNK_ROOM_BEFORE + size;
 	bool mapped = size >= MAPPED_SIZE_MIN;
-	struct chunk *chunk = malloc(sizeof(*chunk) + (mapped ? 0 : size));
+	struct chunk *chunk = malloc(sizeof(*chunk) + (mapped ? 0 : room));
+	uint8_t *begin;
 
 	if (!chunk)
 		return NULL;
 	*chunk = (struct chunk){ .size = size, .cache = c };
-	chunk->data = mapped ? map_bytes(c, size) : (uint8_t *)(chunk + 1);
-	if (!chunk->data) {
+	begin = mapped ? map_bytes(c, room) : (uint8_t *)(chunk + 1);
+	if (!begin) {
 		free(chunk);
 		return NULL;
 	}
+	chunk->data = begin + CHUNK_ROOM_BEFORE;
 	return chunk;
 }
 
 static void chunk_deallocate(struct chunk *chunk)
 {
 	if (chunk->size >= MAPPED_SIZE_MIN)
-		unmap_bytes(chunk->cache, chunk->data, chunk->size);
+		unmap_bytes(chunk->cache, chunk->data - CHUNK_ROOM_BEFORE,
+			    CHUNK_ROOM_BEFORE + chunk->size);
 	free(chunk);
 }
 
@@ -469,7 +473,7 @@ struct chunk *chunk_new(struct chunk_cache *c, const struct digest *key, size_t 
 	struct chunk *chunk;
 	size_t cost;
 
-	if (ckd_add(&cost, size, sizeof(*chunk)))
+	if (ckd_add(&cost, size, sizeof(*chunk) + CHUNK_ROOM_BEFORE))
 		return NULL;
 	cache_charge(c, class_, cost);
 	if (cache_bytes(c) > c->bytes_max)

@@ -23,6 +23,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+	/* Bytes in front of a chunk's data that whoever loads it may use as he likes: what stands
+	 * before it in its stored form can be read along with it. */
+	CHUNK_ROOM_BEFORE = 64,
+};
+
 enum chunk_class { CHUNK_PAYLOAD, CHUNK_META, CHUNK_CLASS_COUNT };
 
 /* A counted chunk: `data` stays valid until chunk_unref(), and does not change once the chunk

@@ -2,6 +2,7 @@
 #include "client/read/stream.h"
 
 #include "archive/base/le.h"
+#include "client/read/chunk_load.h"
 #include "client/read/readahead.h"
 
 #include <assert.h>
@@ -183,19 +184,6 @@ static int stream_wrap(struct fetch_source *source, uint64_t index, int rc, stru
 			(unsigned long long)index, (unsigned long long)place.begin, hex);
 }
 
-/* An index refers to encrypted chunks only, or to plain ones only. */
-static int check_kind(const struct wbuf *encoded, bool is_encrypted, struct err *err)
-{
-	enum blob_kind kind;
-	int rc = blob_kind(encoded->data, encoded->size, &kind, err);
-
-	if (rc < 0 || blob_kind_is_encrypted(kind) == is_encrypted)
-		return rc;
-	if (is_encrypted)
-		return err_set(err, EBADMSG, "the chunk is not encrypted, its index is");
-	return err_set(err, EBADMSG, "the chunk is encrypted, its index is not");
-}
-
 static uint64_t now_us(void)
 {
 	struct timespec t;
@@ -212,54 +200,19 @@ static void learn_costs(struct stream *s, uint64_t begin_us, uint64_t got_us)
 	readahead_learn(&s->readahead, &costs);
 }
 
-/* The stored form in worker->encoded is of the right kind, and is the chunk of its digest. */
-static int decode(struct stream *s, struct fetch_worker *worker, struct chunk *chunk,
-		  struct err *err)
-{
-	const struct wbuf *encoded = &worker->encoded;
-	int rc = check_kind(encoded, s->key != NULL, err);
-
-	if (rc < 0)
-		return rc;
-	blob_codec_set_key(worker->codec, s->key);
-	return blob_decode_chunk(worker->codec, encoded->data, encoded->size, &worker->digest,
-				 chunk->data, chunk->size, err);
-}
-
-/* Whatever is wrong with a chunk on disk, the repository has another. */
-static bool load_from_disk(struct stream *s, struct fetch_worker *worker, struct chunk *chunk)
-{
-	wbuf_clear(&worker->encoded);
-	if (!worker->disk || disk_cache_get(worker->disk, &worker->digest, &worker->encoded) < 0)
-		return false;
-	if (decode(s, worker, chunk, NULL) == 0)
-		return true;
-	disk_cache_drop(worker->disk, &worker->digest);
-	return false;
-}
-
 static int load_indexed(struct fetch_source *source, struct fetch_worker *worker, uint64_t index,
-		     struct chunk *chunk, struct err *err)
+			struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
-	uint64_t begin_us, got_us;
+	struct readahead_costs costs;
 	struct place place;
 	int rc;
 
 	chunk_at(s, index, &place, &worker->digest);
-	if (load_from_disk(s, worker, chunk))
-		return 0;
-	begin_us = now_us();
-	wbuf_clear(&worker->encoded);
-	rc = repo_reader_get_chunk(s->reader, &worker->digest, &worker->encoded, err);
-	if (rc < 0)
-		return rc;
-	got_us = now_us();
-	rc = decode(s, worker, chunk, err);
+	rc = chunk_load(worker, s->reader, s->key, chunk, &costs, err);
 	if (rc == 0)
-		learn_costs(s, begin_us, got_us);
-	worker->keep = rc == 0 && worker->disk;
-	return rc;
+		readahead_learn(&s->readahead, &costs);
+	return rc < 0 ? rc : 0;
 }
 
 static int read_fully(int fd, uint8_t *to, size_t size, uint64_t offset, struct err *err)

@@ -22,6 +22,13 @@ int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest, st
 	return r->ops->get_chunk(r, digest, out, err);
 }
 
+int repo_reader_get_chunk_of_size(struct repo_reader *r, const struct digest *digest, void *to,
+				  size_t size, struct err *err)
+{
+	return r->ops->get_chunk_of_size ? r->ops->get_chunk_of_size(r, digest, to, size, err) :
+					   1;
+}
+
 void repo_reader_abort(struct repo_reader *r)
 {
 	r->ops->abort(r);

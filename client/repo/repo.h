@@ -80,6 +80,8 @@ struct repo_reader_ops {
 			struct err *err);
 	int (*get_chunk)(struct repo_reader *r, const struct digest *digest, struct wbuf *out,
 			 struct err *err);
+	int (*get_chunk_of_size)(struct repo_reader *r, const struct digest *digest, void *to,
+				 size_t size, struct err *err); /* NULL: never */
 	void (*abort)(struct repo_reader *r);
 	void (*free)(struct repo_reader *r);
 };
@@ -96,6 +98,11 @@ int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_fi
  * got in this session: a server gives no others.  Not verified: that is the fetcher's business. */
 int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest,
 			  struct wbuf *out, struct err *err);
+
+/* The same, straight to where it shall be, if its stored form has exactly `size` bytes and the backend
+ * knows that beforehand.  Else 1: use repo_reader_get_chunk().  `to` is undefined unless 0. */
+int repo_reader_get_chunk_of_size(struct repo_reader *r, const struct digest *digest, void *to,
+				  size_t size, struct err *err);
 
 /* Make calls in progress and to come fail with -ECANCELED soon.  May be called from any
  * thread; the session must still be freed. */

@@ -46,23 +46,33 @@ static int missing(int chunks_fd, const struct chunk_path *p, struct err *err)
 	return err_set(err, ENOENT, "chunk %s is missing", hex_of(p));
 }
 
+/* Open a chunk of at most `size_max` bytes, and not of none. */
+static int open_chunk(int chunks_fd, const struct chunk_path *p, size_t size_max, int *fd,
+		      size_t *size, struct err *err)
+{
+	int rc = repo_dir_file_open(chunks_fd, p->text, size_max, fd, size, err);
+
+	if (rc == -ENOENT)
+		return missing(chunks_fd, p, err);
+	if (rc < 0)
+		return err_wrap(err, rc, "chunk");
+	if (*size == 0)
+		return err_set(err, EBADMSG, "chunk %s is an empty file", hex_of(p));
+	return 0;
+}
+
 int repo_dir_chunk_read(int chunks_fd, const struct digest *digest, struct wbuf *out,
 			struct err *err)
 {
 	struct chunk_path p = path_of(digest);
 	size_t room = out->size_max - out->size, size;
 	AUTO(fd) int fd = -1;
-	int rc = repo_dir_file_open(chunks_fd, p.text,
-				    room < REPO_DIR_CHUNK_SIZE_MAX ? room :
-								     REPO_DIR_CHUNK_SIZE_MAX,
-				    &fd, &size, err);
+	int rc = open_chunk(chunks_fd, &p,
+			    room < REPO_DIR_CHUNK_SIZE_MAX ? room : REPO_DIR_CHUNK_SIZE_MAX, &fd,
+			    &size, err);
 
-	if (rc == -ENOENT)
-		return missing(chunks_fd, &p, err);
 	if (rc < 0)
-		return err_wrap(err, rc, "chunk");
-	if (size == 0)
-		return err_set(err, EBADMSG, "chunk %s is an empty file", hex_of(&p));
+		return rc;
 	uint8_t *data = wbuf_reserve(out, size);
 	if (!data)
 		return err_set(err, -out->failed, "chunk %s: no room for %zu bytes", hex_of(&p),
@@ -72,6 +82,22 @@ int repo_dir_chunk_read(int chunks_fd, const struct digest *digest, struct wbuf 
 		return err_wrap(err, rc, "chunk %s", hex_of(&p));
 	out->size += size;
 	return 0;
+}
+
+int repo_dir_chunk_read_exact(int chunks_fd, const struct digest *digest, void *to, size_t size,
+			      struct err *err)
+{
+	struct chunk_path p = path_of(digest);
+	AUTO(fd) int fd = -1;
+	size_t found;
+	int rc = open_chunk(chunks_fd, &p, REPO_DIR_CHUNK_SIZE_MAX, &fd, &found, err);
+
+	if (rc < 0)
+		return rc;
+	if (found != size)
+		return 1;
+	rc = repo_dir_file_read_fd(fd, to, size, err);
+	return rc < 0 ? err_wrap(err, rc, "chunk %s", hex_of(&p)) : 0;
 }
 
 /* --- marking as in use --- */

@@ -18,6 +18,10 @@
 int repo_dir_chunk_read(int chunks_fd, const struct digest *digest, struct wbuf *out,
 			struct err *err);
 
+/* Read the stored form to `to` if it has exactly `size` bytes; 1: it has not.  -ENOENT as above. */
+int repo_dir_chunk_read_exact(int chunks_fd, const struct digest *digest, void *to, size_t size,
+			      struct err *err);
+
 /* Set the access time, which keeps garbage collection away.  -ENOENT: missing or empty, put
  * it; -EBADMSG: not a regular file. */
 int repo_dir_chunk_touch(int chunks_fd, const struct digest *digest, struct err *err);

@@ -132,6 +132,17 @@ static int reader_get_chunk(struct repo_reader *base, const struct digest *diges
 	return rc < 0 ? err_wrap(err, rc, "%s", r->dir->base.spelling) : 0;
 }
 
+static int reader_get_chunk_of_size(struct repo_reader *base, const struct digest *digest,
+				    void *to, size_t size, struct err *err)
+{
+	struct dir_reader *r = (struct dir_reader *)base;
+
+	if (atomic_load(&r->aborted))
+		return aborted(err);
+	int rc = repo_dir_chunk_read_exact(r->dir->chunks_fd, digest, to, size, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", r->dir->base.spelling) : rc;
+}
+
 static void reader_abort(struct repo_reader *base)
 {
 	struct dir_reader *r = (struct dir_reader *)base;
@@ -153,6 +164,7 @@ static void reader_free(struct repo_reader *base)
 static const struct repo_reader_ops READER_OPS = {
 	.get_file = reader_get_file,
 	.get_chunk = reader_get_chunk,
+	.get_chunk_of_size = reader_get_chunk_of_size,
 	.abort = reader_abort,
 	.free = reader_free,
 };

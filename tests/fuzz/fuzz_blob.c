@@ -26,6 +26,15 @@ static void check_plain(const uint8_t *data, size_t size, const struct wbuf *pla
 	must(blob_decode_chunk(codec, data, size, &d, again, plain->size, NULL) == 0);
 	must(plain->size == 0 || memcmp(again, plain->data, plain->size) == 0);
 	must(blob_decode_chunk(codec, data, size, &d, again, plain->size + 1, NULL) == -EBADMSG);
+	if (size == BLOB_HEADER_SIZE + plain->size) {
+		AUTO(free) uint8_t *copy = malloc(size);
+
+		must(copy != NULL);
+		memcpy(copy, data, size);
+		must(blob_decode_chunk(codec, copy, size, &d, copy + BLOB_HEADER_SIZE,
+				       plain->size, NULL) == 0);
+		must(memcmp(copy + BLOB_HEADER_SIZE, again, plain->size) == 0);
+	}
 	if (plain->size > 0)
 		must(blob_decode(codec, data, size, plain->size - 1, &less, NULL) == -EBADMSG);
 	must(blob_encode(codec, plain->data, plain->size, true, &blob, NULL) == 0);

@@ -620,6 +620,35 @@ static void bounds_a_chunk_by_the_readers_buffer(void **state)
 	assert_int_equal(repo_reader_get_chunk(r, &d, &small, NULL), -E2BIG);
 }
 
+static void gives_a_chunk_of_one_size_alone(void **state)
+{
+	AUTO(repo_reader) struct repo_reader *r = NULL;
+	AUTO(wbuf) struct wbuf expected = WBUF_INIT(STORED_MAX);
+	uint8_t to[STORED_MAX];
+	struct snapshot_name name = at(T1);
+	struct digest d, none = { { 1 } };
+	int rc;
+
+	(void)state;
+	make_backup("host/a", "", T1, 1);
+	repo_conformance_chunk(1, &expected, &d);
+	r = read_with_indexes(&name);
+	assert_in_range(expected.size, 2, sizeof(to) - 1);
+	memset(to, 0xee, sizeof(to));
+	assert_int_equal(repo_reader_get_chunk_of_size(r, &d, to, expected.size - 1, NULL), 1);
+	assert_int_equal(repo_reader_get_chunk_of_size(r, &d, to, expected.size + 1, NULL), 1);
+	rc = repo_reader_get_chunk_of_size(r, &d, to, expected.size, NULL);
+	assert_in_range(rc, 0, 1); /* a backend that does not know sizes gives none */
+	if (rc == 0)
+		assert_memory_equal(to, expected.data, expected.size);
+	assert_int_equal(to[expected.size], 0xee);
+	rc = repo_reader_get_chunk_of_size(r, &none, to, expected.size, NULL);
+	assert_true(rc == 1 || rc == -ENOENT);
+	repo_reader_abort(r);
+	rc = repo_reader_get_chunk_of_size(r, &d, to, expected.size, NULL);
+	assert_true(rc == 1 || rc == -ECANCELED);
+}
+
 static void tells_missing_files_and_chunks(void **state)
 {
 	AUTO(repo_reader) struct repo_reader *r = NULL;
@@ -775,6 +804,7 @@ int repo_conformance_run(const struct repo_conformance *b)
 		WITH_REPO(refuses_to_end_with_an_open_index_or_nothing),
 		WITH_REPO(refuses_a_name_twice_and_an_empty_index),
 		WITH_REPO(bounds_a_chunk_by_the_readers_buffer),
+		WITH_REPO(gives_a_chunk_of_one_size_alone),
 		WITH_REPO(tells_missing_files_and_chunks),
 		WITH_REPO(gives_nothing_after_abort),
 		WITH_REPO(adds_a_log_once),

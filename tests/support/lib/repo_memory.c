@@ -280,6 +280,46 @@ static int reader_get_chunk(struct repo_reader *base, const struct digest *diges
 	return rc < 0 ? chunk_error(digest, rc, err) : 0;
 }
 
+static int deliver_exactly(struct repo_memory *m, struct memory_effect *effect,
+			   const struct memory_chunk *chunk, void *to, struct err *err)
+{
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(chunk->size);
+	int rc = memory_deliver(m, effect, chunk->data, chunk->size, &out, err);
+
+	if (rc < 0)
+		return rc;
+	if (out.size != chunk->size)
+		return err_set(err, EBADMSG, "ends after %zu of %zu bytes", out.size, chunk->size);
+	memcpy(to, out.data, out.size);
+	return 0;
+}
+
+/* Only a call that gives something counts, and has effects. */
+static int reader_get_chunk_of_size(struct repo_reader *base, const struct digest *digest,
+				    void *to, size_t size, struct err *err)
+{
+	struct memory_reader *r = (struct memory_reader *)base;
+	struct repo_memory *m = r->memory;
+	const struct memory_chunk *chunk;
+	struct memory_effect effect;
+	int rc = 1;
+
+	pthread_mutex_lock(&m->lock);
+	chunk = memory_chunk_find(&m->chunks, digest);
+	if (chunk && chunk->size == size) {
+		rc = memory_enter(m, &r->aborted, REPO_MEMORY_GET_CHUNK, NULL, digest, &effect,
+				  err);
+		/* it may have waited, and the chunk be another one */
+		chunk = rc == 0 ? memory_chunk_find(&m->chunks, digest) : NULL;
+		if (rc == 0 && chunk && chunk->size == size)
+			rc = deliver_exactly(m, &effect, chunk, to, err);
+		else if (rc == 0)
+			rc = chunk ? 1 : chunk_missing(err);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return rc < 0 ? chunk_error(digest, rc, err) : rc;
+}
+
 static void reader_abort(struct repo_reader *base)
 {
 	struct memory_reader *r = (struct memory_reader *)base;
@@ -298,6 +338,7 @@ static void reader_free(struct repo_reader *base)
 static const struct repo_reader_ops reader_ops = {
 	.get_file = reader_get_file,
 	.get_chunk = reader_get_chunk,
+	.get_chunk_of_size = reader_get_chunk_of_size,
 	.abort = reader_abort,
 	.free = reader_free,
 };

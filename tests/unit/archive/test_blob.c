@@ -347,6 +347,73 @@ static void proves_size_and_digest_of_a_chunk(void **state)
 	}
 }
 
+/* Decode a blob where it lies. */
+static int decode_in_place(const struct wbuf *blob, const struct digest *digest, struct err *err)
+{
+	AUTO(free) uint8_t *copy = malloc(blob->size);
+
+	assert_non_null(copy);
+	memcpy(copy, blob->data, blob->size);
+	int rc = blob_decode_chunk(codec, copy, blob->size, digest, copy + BLOB_HEADER_SIZE,
+				   blob->size - BLOB_HEADER_SIZE, err);
+	struct digest found;
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+
+	digest_ctx_of(ctx, copy + BLOB_HEADER_SIZE, blob->size - BLOB_HEADER_SIZE, &found);
+	assert_true(rc < 0 || digest_equal(&found, digest));
+	return rc;
+}
+
+static void proves_a_chunk_where_it_lies(void **state)
+{
+	enum { SIZE = 200001 }; /* several slices and a part of one */
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+	AUTO(wbuf) struct wbuf blob = WBUF_INIT(SIZE_MAX_HERE);
+	AUTO(free) uint8_t *plain = malloc(SIZE);
+	struct err err = ERR_INIT;
+	struct digest digest;
+
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++)
+		plain[i] = (uint8_t)(i * i >> 7);
+	digest_ctx_of(ctx, plain, SIZE, &digest);
+	assert_int_equal(blob_encode(codec, plain, SIZE, false, &blob, NULL), 0);
+	assert_int_equal(decode_in_place(&blob, &digest, &err), 0);
+	for (size_t at = BLOB_HEADER_SIZE; at < blob.size; at += 9973) {
+		blob.data[at] ^= 1;
+		assert_int_equal(decode_in_place(&blob, &digest, &err), -EBADMSG);
+		assert_non_null(strstr(err.text, "wrong CRC"));
+		blob.data[at] ^= 1;
+	}
+	digest.bytes[31] ^= 1;
+	assert_int_equal(decode_in_place(&blob, &digest, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "wrong digest"));
+}
+
+/* As many bytes compressed as not: what is compressed must not be overwritten as it is read. */
+static void decompresses_a_chunk_where_it_lies(void **state)
+{
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+	AUTO(wbuf) struct wbuf frame = WBUF_INIT(SIZE_MAX_HERE);
+	AUTO(wbuf) struct wbuf blob = WBUF_INIT(SIZE_MAX_HERE);
+	static const uint8_t skippable[] = { 0x50, 0x2a, 0x4d, 0x18 };
+	enum { SIZE = 4000 };
+	uint8_t plain[SIZE];
+	struct digest digest;
+
+	(void)state;
+	memset(plain, 'z', sizeof(plain));
+	digest_ctx_of(ctx, plain, SIZE, &digest);
+	put_frame(&frame, plain, SIZE, true);
+	assert_in_range(frame.size, 1, SIZE - 8);
+	wbuf_put(&frame, skippable, sizeof(skippable)); /* filled up with what says nothing */
+	wbuf_put_u32(&frame, (uint32_t)(SIZE - frame.size - 4));
+	wbuf_put_zero(&frame, SIZE - frame.size);
+	put_zstd_blob(&blob, frame.data, frame.size);
+	assert_int_equal(blob.size, BLOB_HEADER_SIZE + SIZE);
+	assert_int_equal(decode_in_place(&blob, &digest, NULL), 0);
+}
+
 /* What a blob of a golden datastore decodes to is encoded to the same bytes again.  They were
  * made with libzstd 1.5.7; another one may compress a large chunk in another way. */
 static void check_golden_blob(const struct golden_member *m)
@@ -418,6 +485,8 @@ int main(void)
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(recognises_every_kind),
 		cmocka_unit_test(proves_size_and_digest_of_a_chunk),
+		cmocka_unit_test(proves_a_chunk_where_it_lies),
+		cmocka_unit_test(decompresses_a_chunk_where_it_lies),
 		cmocka_unit_test(rebuilds_every_golden_blob),
 	};
 

@@ -105,6 +105,36 @@ static void keeps_plain_blobs_readable_with_a_key(void **state)
 	assert_int_equal(blob_decode_chunk(codec, out.data, out.size, &digest, plain, 5, NULL), 0);
 }
 
+static void decrypts_a_chunk_where_it_lies(void **state)
+{
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
+	AUTO(wbuf) struct wbuf out = WBUF_INIT(PLAIN_SIZE_MAX);
+	struct err err = ERR_INIT;
+	struct digest digest;
+	uint8_t *body;
+
+	(void)state;
+	blob_codec_set_key(codec, key);
+	assert_int_equal(blob_encode(codec, "incompressible", 14, false, &out, NULL), 0);
+	crypt_digest(ctx, key, "incompressible", 14, &digest);
+	body = out.data + BLOB_ENCRYPTED_HEADER_SIZE;
+	assert_int_equal(blob_decode_chunk(codec, out.data, out.size, &digest, body, 14, NULL), 0);
+	assert_memory_equal(body, "incompressible", 14);
+
+	wbuf_clear(&out);
+	assert_int_equal(blob_encode(codec, "incompressible", 14, false, &out, NULL), 0);
+	body = out.data + BLOB_ENCRYPTED_HEADER_SIZE;
+	assert_int_equal(blob_decode_chunk(codec, out.data, out.size, &digest, body, 13, &err),
+			 -EBADMSG);
+	assert_non_null(strstr(err.text, "more than the expected 13"));
+	out.data[BLOB_HEADER_SIZE] ^= 1; /* the IV is not under the CRC: the tag tells */
+	assert_int_equal(blob_decode_chunk(codec, out.data, out.size, &digest, body, 14, &err),
+			 -EBADMSG);
+	assert_non_null(strstr(err.text, "tag"));
+}
+
 static void refuses_any_flipped_bit_and_another_key(void **state)
 {
 	AUTO(crypt_key) struct crypt_key *key = counting_key();
@@ -205,6 +235,7 @@ int main(void)
 		cmocka_unit_test(encodes_the_format_s_examples),
 		cmocka_unit_test(draws_a_new_iv_each_time),
 		cmocka_unit_test(keeps_plain_blobs_readable_with_a_key),
+		cmocka_unit_test(decrypts_a_chunk_where_it_lies),
 		cmocka_unit_test(refuses_any_flipped_bit_and_another_key),
 		cmocka_unit_test(rebuilds_all_that_the_official_client_encrypted),
 	};

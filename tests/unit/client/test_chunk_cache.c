@@ -96,6 +96,22 @@ static void keeps_the_first_of_two_with_one_key(void **state)
 	assert_true(stats_of(c).bytes < 2 * CHUNK_SIZE);
 }
 
+static void leaves_room_before_the_bytes(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 100, 4096, 200000, 5000000, 200000 };
+	AUTO(chunk_cache) struct chunk_cache *c = chunk_cache_new(6 << 20);
+
+	(void)state;
+	for (unsigned n = 0; n < 7; n++) {
+		struct digest key = key_of(n);
+		struct chunk *chunk = chunk_new(c, &key, sizes[n], CHUNK_META);
+
+		assert_non_null(chunk);
+		memset(chunk->data - CHUNK_ROOM_BEFORE, 0xee, CHUNK_ROOM_BEFORE + sizes[n]);
+		chunk_unref(chunk_cache_insert(c, chunk));
+	}
+}
+
 static void holds_a_chunk_of_no_bytes(void **state)
 {
 	AUTO(chunk_cache) struct chunk_cache *c = chunk_cache_new(1 << 20);
@@ -300,6 +316,7 @@ int main(void)
 		cmocka_unit_test(finds_what_was_inserted),
 		cmocka_unit_test(hides_what_was_not_inserted),
 		cmocka_unit_test(keeps_the_first_of_two_with_one_key),
+		cmocka_unit_test(leaves_room_before_the_bytes),
 		cmocka_unit_test(holds_a_chunk_of_no_bytes),
 		cmocka_unit_test(stays_within_its_bytes),
 		cmocka_unit_test(counts_tiny_chunks_with_their_bookkeeping),
