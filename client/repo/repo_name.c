@@ -4,33 +4,46 @@
 #include "client/repo/pbs_name.h"
 #include "client/repo/repo_dir.h"
 #include "client/repo/repo_pbs.h"
+#include "client/repo/secret.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *from_environment(void)
+/* $PXARFS_REPOSITORY, else what the official client takes; 1: neither is set. */
+static int from_environment(struct secret *out, struct err *err)
 {
-	static const char *const variables[] = { "PXARFS_REPOSITORY", "PBS_REPOSITORY" };
+	const char *value = getenv("PXARFS_REPOSITORY");
+	int rc = 0;
 
-	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
-		const char *value = getenv(variables[i]);
-
-		if (value && value[0])
-			return value;
-	}
-	return NULL;
+	*out = (struct secret){ .size = 0 };
+	if (!value || !value[0])
+		rc = secret_from_environment("PBS_REPOSITORY", "proxmox-backup-client.repository", out,
+					     err);
+	else if (strlen(value) < sizeof(out->bytes))
+		out->size = strlen(strcpy(out->bytes, value));
+	else
+		rc = err_set(err, EINVAL, "PXARFS_REPOSITORY is too long");
+	while (out->size && strchr(" \t\r\n", out->bytes[out->size - 1]))
+		out->size--;
+	out->bytes[out->size < sizeof(out->bytes) ? out->size : sizeof(out->bytes) - 1] = '\0';
+	return rc == 0 && out->size == 0 ? 1 : rc;
 }
 
 int repo_open(const char *spelling, struct repo **out, struct err *err)
 {
 	static const char prefix[] = "dir:";
 
-	if (!spelling)
-		spelling = from_environment();
-	if (!spelling)
+	AUTO(secret) struct secret found = { .size = 0 };
+	int rc = spelling ? 0 : from_environment(&found, err);
+
+	if (rc < 0)
+		return rc;
+	if (rc == 1)
 		return err_set(err, EINVAL,
 			       "no repository given: use --repository or $PXARFS_REPOSITORY");
+	if (!spelling)
+		spelling = found.bytes;
 	if (spelling[0] == '/')
 		return repo_dir_open(spelling, out, err);
 	if (strncmp(spelling, prefix, strlen(prefix)) == 0 && spelling[strlen(prefix)])
