@@ -53,6 +53,14 @@ void net_proxy_release(struct net_proxy *p)
 	crypt_wipe(p, sizeof(*p));
 }
 
+int net_proxy_refused(const struct net_proxy *p, const char *host, uint16_t port, int status,
+		      struct err *err)
+{
+	return err_set(err, status == 407 ? EACCES : EPROTO,
+		       "proxy %s:%u refuses a tunnel to %s:%u%s (status %d)", p->host, p->port, host,
+		       port, status == 407 ? ": it wants another user or password" : "", status);
+}
+
 static int hex_digit(char c)
 {
 	const char *digits = "0123456789abcdef", *at;
@@ -222,11 +230,7 @@ static int open_tunnel(int fd, const char *host, uint16_t port, const struct net
 	if (rc < 0)
 		return err_sys(err, -rc, "proxy %s", proxy->host);
 	status = net_http_status(head);
-	if (status != 200)
-		return err_set(err, status == 407 ? EACCES : EPROTO,
-			       "proxy %s refuses a tunnel to %s:%u: status %d", proxy->host, host, port,
-			       status);
-	return 0;
+	return status == 200 ? 0 : net_proxy_refused(proxy, host, port, status, err);
 }
 
 /* --- connecting --- */

@@ -38,6 +38,10 @@ DEFINE_AUTO_STRUCT(net_proxy)
  * the password. */
 int net_proxy_from_environment(struct net_proxy *out, struct err *err);
 
+/* What a proxy's answer to CONNECT means that is not 200: -EACCES, -EPROTO. */
+int net_proxy_refused(const struct net_proxy *p, const char *host, uint16_t port, int status,
+		      struct err *err);
+
 /* Connect a non-blocking socket: each address of the host in turn, 10 s each.  TCP keep-alive
  * finds a peer that is gone within some 3 minutes, also while it is to receive. */
 int net_connect(const char *host, uint16_t port, const struct net_proxy *proxy, int abort_fd,

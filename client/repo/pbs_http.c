@@ -266,6 +266,7 @@ static int failed(const struct pbs_http *h, const struct call *c, CURLcode code,
 {
 	const struct pbs_name *n = h->name;
 	int number = EIO;
+	long tunnel = 0; /* status of the proxy's answer */
 
 	if (code == CURLE_ABORTED_BY_CALLBACK)
 		return err_set(err, ECANCELED, "the call was aborted");
@@ -275,6 +276,9 @@ static int failed(const struct pbs_http *h, const struct call *c, CURLcode code,
 	if (c->too_many_headers)
 		return err_set(err, E2BIG, "%s:%u: an answer whose headers do not end", n->host_text,
 			       n->port);
+	if (h->proxy->is_set && !curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &tunnel) &&
+	    tunnel != 0 && tunnel / 100 != 2)
+		return net_proxy_refused(h->proxy, n->host_text, n->port, (int)tunnel, err);
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		number = ETIMEDOUT;
 	else if (code == CURLE_COULDNT_CONNECT)
