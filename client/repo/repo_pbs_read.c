@@ -135,6 +135,11 @@ static int look_at(void *arg, const struct repo_snapshot_info *info)
 	return 0;
 }
 
+static int not_finished(struct err *err)
+{
+	return err_set(err, ENOENT, "the snapshot is not finished (it has no %s)", MANIFEST_BLOB_NAME);
+}
+
 /* A refusal says in words what is wrong; whether the snapshot is there can be looked up. */
 static int explain(struct pbs_reader *r, int rc, struct err *err)
 {
@@ -145,7 +150,7 @@ static int explain(struct pbs_reader *r, int rc, struct err *err)
 		return rc;
 	if (!f.exists)
 		return err_set(err, ENOENT, "there is no such snapshot");
-	return f.finished ? rc : err_set(err, ENOENT, "the snapshot is not finished");
+	return f.finished ? rc : not_finished(err);
 }
 
 static int connect_once(struct pbs_reader *r, struct h2_conn **out, struct err *err)
@@ -377,6 +382,9 @@ static int reader_get_file(struct repo_reader *base, const char *name, struct re
 		rc = get_surely(r, path, &bytes, &status, err);
 	if (status == 400 || status == 404)
 		rc = -ENOENT;
+	/* What a server that died has left can be read all the same. */
+	if (rc == -ENOENT && strcmp(name, MANIFEST_BLOB_NAME) == 0)
+		return in_snapshot(r, not_finished(err), err);
 	if (rc < 0) {
 		err_wrap(err, rc, "%s", name);
 		return in_snapshot(r, rc, err);
