@@ -56,7 +56,7 @@ DEFINE_AUTO_STRUCT(pbs_http_reply)
 int pbs_http_send(struct pbs_http *h, const struct pbs_http_request *request,
 		  struct pbs_http_reply *reply, struct err *err);
 
-/* Append text for a URL, a cookie or a token: all but letters, digits and "-._~" percent-encoded. */
+/* Append text for a URL or a token: all but letters, digits and "-._~" percent-encoded. */
 void pbs_http_escape(struct wbuf *out, const char *text, size_t size);
 
 /* What the status of an answer that is not 200 means: -EACCES, -ENOENT, -EINVAL, -EIO, -EPROTO;

@@ -15,7 +15,6 @@
 #include <time.h>
 
 enum {
-	RENEW_S = 15 * 60,
 	ANSWER_SIZE_MAX = 64 << 10,
 	CODE_SIZE_MAX = 64, /* of a second factor */
 };
@@ -34,7 +33,8 @@ struct pbs_login {
 	pthread_mutex_t lock;
 	struct vault *vault;
 	bool has_secret;
-	int64_t made_s; /* when the ticket was, of a clock that goes on in suspend */
+	int64_t made_ms; /* when the ticket was, of a clock that goes on in suspend */
+	int64_t renew_ms; /* set before the first login */
 
 	pthread_mutex_t timer_lock; /* guards stopping */
 	pthread_cond_t stop;
@@ -42,12 +42,12 @@ struct pbs_login {
 	pthread_t thread;
 };
 
-static int64_t now_s(void)
+static int64_t now_ms(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
-	return t.tv_sec;
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* --- the call --- */
@@ -149,7 +149,7 @@ static int log_in(struct pbs_login *l, const char *password, size_t size, bool m
 	}
 	if (rc < 0)
 		return rc;
-	l->made_s = now_s();
+	l->made_ms = now_ms();
 	pbs_tickets_put(l->name->host_text, l->name->auth_id, t->ticket, t->csrf);
 	start_thread(l);
 	return 0;
@@ -219,13 +219,13 @@ static int find_secret(struct pbs_login *l, bool may_ask, struct err *err)
 
 static int ensure(struct pbs_login *l, bool may_ask, struct err *err)
 {
-	int64_t age = now_s() - l->made_s;
+	int64_t age = now_ms() - l->made_ms;
 	int rc;
 
 	if (!l->name->is_token && l->vault->ticket.ticket[0]) {
-		if (age < RENEW_S)
+		if (age < l->renew_ms)
 			return 0;
-		rc = age < PBS_TICKETS_LIFE_S ? renew_ticket(l, err) : -EACCES;
+		rc = age < PBS_TICKETS_LIFE_S * 1000 ? renew_ticket(l, err) : -EACCES;
 		if (rc != -EACCES) /* renewed; or the old one will do for this time */
 			return 0;
 	}
@@ -247,7 +247,9 @@ static void *renew(void *arg)
 	pthread_mutex_lock(&l->timer_lock);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	while (!l->stopping) {
-		until.tv_sec += RENEW_S;
+		until.tv_nsec += l->renew_ms % 1000 * 1000000;
+		until.tv_sec += l->renew_ms / 1000 + until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
 		while (!l->stopping &&
 		       pthread_cond_timedwait(&l->stop, &l->timer_lock, &until) != ETIMEDOUT)
 			continue;
@@ -265,6 +267,18 @@ static void *renew(void *arg)
 
 /* --- headers --- */
 
+/* The server decodes cookies, so what means something in one is encoded; what a ticket has of other
+ * marks stays as it is, as the official client has it.  So an ordinary ticket is sent as it came, and
+ * is right even to who does not decode it. */
+static void put_cookie(struct wbuf *out, const char *ticket)
+{
+	for (const char *p = ticket; *p; p++)
+		if (strchr(":@/+!=", *p))
+			wbuf_put_u8(out, (uint8_t)*p);
+		else
+			pbs_http_escape(out, p, 1);
+}
+
 int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
 {
 	struct vault *v = l->vault;
@@ -280,7 +294,7 @@ int pbs_login_headers(struct pbs_login *l, struct wbuf *out, struct err *err)
 		const struct pbs_ticket *t = &v->ticket;
 
 		wbuf_printf(out, "Cookie: %sPBSAuthCookie=", t->is_host_cookie ? "__Host-" : "");
-		pbs_http_escape(out, t->ticket, strlen(t->ticket));
+		put_cookie(out, t->ticket);
 		wbuf_printf(out, "\r\nCSRFPreventionToken: %s\r\n", t->csrf);
 	}
 	pthread_mutex_unlock(&l->lock);
@@ -326,11 +340,17 @@ int pbs_login_new(struct pbs_login **out, const struct pbs_name *name, struct pb
 	l->vault = vault;
 	l->name = name;
 	l->http = http;
+	l->renew_ms = PBS_LOGIN_RENEW_MS;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_mutex_init(&l->timer_lock, NULL);
 	wait_cond_init(&l->stop);
 	*out = l;
 	return 0;
+}
+
+void pbs_login_renew_every(struct pbs_login *l, int64_t ms)
+{
+	l->renew_ms = ms;
 }
 
 void pbs_login_free(struct pbs_login *l)

@@ -17,6 +17,8 @@
 #include "archive/base/wbuf.h"
 #include "client/repo/pbs_http.h"
 
+enum { PBS_LOGIN_RENEW_MS = 15 * 60 * 1000 };
+
 struct pbs_login;
 
 /* Name and http outlive it. */
@@ -24,6 +26,9 @@ int pbs_login_new(struct pbs_login **out, const struct pbs_name *name, struct pb
 		  struct err *err);
 void pbs_login_free(struct pbs_login *l);
 DEFINE_AUTO_PTR(pbs_login)
+
+/* Renew the ticket when it is older than this; before the first login. */
+void pbs_login_renew_every(struct pbs_login *l, int64_t ms);
 
 /* Append the header lines that authenticate a request, "\r\n" behind each; logs in first where
  * that is needed.  -EACCES: refused, or there is nothing to log in with. */
