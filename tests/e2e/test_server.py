@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 
+from conftest import GOLDEN
 from pbs import faults
 from pbs.auth import User
 from pbs_server import Limits
+from test_server_login import on_terminal
 
 
 @pytest.fixture
@@ -72,9 +74,16 @@ def test_an_unchanged_tree_sends_no_chunk_of_content(remote, server, tree):
     assert server.count("POST /dynamic_chunk") == 0
 
 
-def test_a_mount_outlives_the_server(remote, server, tree):
-    back_up(remote, tree)
-    with remote.mount("host/a", "root.pxar") as m:
+LEGACY = ["--change-detection-mode", "legacy"]
+KEY = ["--keyfile", GOLDEN / "keys/none.json"]
+KINDS = pytest.mark.parametrize("kind, key", [([], []), (LEGACY, []), ([], KEY), (LEGACY, KEY)],
+                                ids=["split", "single", "split-encrypted", "single-encrypted"])
+
+
+@KINDS
+def test_a_mount_outlives_the_server(remote, server, tree, kind, key):
+    back_up(remote, tree, 0, *kind, *key)
+    with remote.mount(*key, "host/a", "root.pxar") as m:
         copy = m.path.parent / "copy"
         rule = server.rule("GET /chunk", faults.hold(), nth=3)
         p = subprocess.Popen(["cp", "-r", m.path, copy])
@@ -93,10 +102,11 @@ def test_a_connection_that_breaks_is_made_again(remote, server, tree):
         assert same(tree, m.path)
 
 
-def test_a_server_killed_in_a_backup_leaves_nothing(remote, server, tree):
+@KINDS
+def test_a_server_killed_in_a_backup_leaves_nothing(remote, server, tree, kind, key):
     rule = server.rule("POST /dynamic_chunk", faults.hold(), nth=2)
-    p = remote.start("backup", f"root.pxar:{tree}", "--chunk-size", "64", stderr=subprocess.PIPE,
-                     text=True)
+    p = remote.start("backup", f"root.pxar:{tree}", "--chunk-size", "64", *kind, *key,
+                     stderr=subprocess.PIPE, text=True)
     assert rule.hit.wait(60)
     server.kill()
     server.start()
@@ -239,3 +249,39 @@ def test_a_list_that_is_none_is_an_error(remote, server, text):
     server.rule("GET /admin/*", faults.body(lambda _: text), times=0)
     done = remote("snapshots", status=1)
     assert done.stderr and len(done.stderr) < 2000
+
+
+NOTES, PROTECTED, STATUS = ("notes", "show", "host/a"), ("protect", "show", "host/a"), ("status",)
+
+
+@pytest.mark.parametrize("command, call", [(NOTES, "GET /admin/*/notes"),
+                                           (PROTECTED, "GET /admin/*/protected"),
+                                           (STATUS, "GET /admin/*/status")])
+def test_an_answer_of_another_kind_is_an_error(remote, server, tree, command, call):
+    back_up(remote, tree)
+    remote(*command)
+    for text in (b"", b"null", b'{"data":', b'{"data":{"total":-1,"used":"x","avail":1.5}}',
+                 b'{"data":{"total":1}}', b'{"data":[true]}', b'{"data":1}', b'{"data":null}',
+                 b'{"data":"\\ud800"}', b"[" * 100000, bytes(65 << 20)):
+        server.rule(call, faults.body(lambda _, text=text: text))
+        done = remote(*command, status=1)
+        assert done.stderr and len(done.stderr) < 2000 and not done.stdout
+    server.rule(call, faults.endless())
+    assert "more than" in remote(*command, status=1).stderr
+
+
+def test_notes_of_a_server_do_not_reach_the_terminal_raw(remote, server, tree):
+    back_up(remote, tree)
+    server.rule("GET /admin/*/notes", faults.body(lambda _: b'{"data":"a\\u001b[2Jb\\u0000c"}'),
+                times=0)
+    shown = on_terminal(remote, [], *NOTES)[1]
+    assert "\x1b" not in shown and "\0" not in shown and "a?[2Jb?c" in shown
+    assert remote(*NOTES, "--output-format", "json").stdout == '"a\\u001b[2Jb\\u0000c"\n'
+
+
+@pytest.mark.parametrize("backend", ["directory", "server"], indirect=True)
+def test_an_unfinished_snapshot_is_named_so(pxarfs, store):
+    name = "host/split/2027-01-15T08:00:09Z"
+    (store / name / "index.json.blob").unlink()
+    done = pxarfs("files", "-r", store, name, status=1)
+    assert "is not finished (it has no index.json.blob)" in done.stderr and name in done.stderr

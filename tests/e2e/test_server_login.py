@@ -204,8 +204,14 @@ def test_everything_goes_through_a_proxy(remote, server, folder):
     proxy = Proxy("me:p@ss")
     backup = ["backup", f"root.pxar:{folder}/source", "--backup-id", "a"]
     remote.env["ALL_PROXY"] = f"http://me:wrong@127.0.0.1:{proxy.port}"
-    done = remote(*backup, status=1)
-    assert "wrong" not in done.stderr
+    server.auth.tokens["root@pam!t"], server.auth.roles["root@pam!t"] = "t", "DatastoreAdmin"
+    for user, password in (("root@pam", "secret12"), ("root@pam!t", "t")):  # by REST; by a session
+        remote.env.update(PXARFS_REPOSITORY=server.repository.replace("root@pam", user),
+                          PBS_PASSWORD=password)
+        done = remote(*backup, status=1)
+        assert f"proxy 127.0.0.1:{proxy.port} refuses" in done.stderr and "407" in done.stderr
+        assert "wrong" not in done.stderr
+    remote.env.update(server.env, PXARFS_REPOSITORY=server.repository)
     remote.env["ALL_PROXY"] = f"http://me:p%40ss@127.0.0.1:{proxy.port}/"
     remote(*backup)
     assert set(proxy.tunnels) == {f"localhost:{server.port}"} and len(proxy.tunnels) >= 2
@@ -230,3 +236,36 @@ def test_the_secret_is_in_no_core_and_no_log(remote, server, folder):
         rule.release.set()
         assert p.wait(60) == 0
     assert "secret12" not in (folder / "log").read_text()
+
+
+@pytest.mark.parametrize("name", ["REPOSITORY", "FINGERPRINT"])
+@pytest.mark.parametrize("source", ["", "_FD", "_FILE", "_CMD", "credential"])
+def test_repository_and_fingerprint_come_from(remote, server, folder, name, source):
+    del remote.env["PXARFS_REPOSITORY"]
+    remote.env["PBS_REPOSITORY"] = server.repository
+    value = remote.env.pop("PBS_" + name)
+    (folder / "value").write_text(value + "\nmore\n" * (source != "credential"))
+    assert remote("snapshots", status=1, stdin=open(os.devnull)).stderr  # nothing else says it
+    if source == "_FD":
+        with open(folder / "value", "rb") as f:
+            remote.env[f"PBS_{name}_FD"] = str(f.fileno())
+            remote("snapshots", pass_fds=[f.fileno()])
+        return
+    if source == "credential":
+        (folder / "value").rename(folder / f"proxmox-backup-client.{name.lower()}")
+        remote.env["CREDENTIALS_DIRECTORY"] = str(folder)
+    else:
+        remote.env[f"PBS_{name}{source}"] = {"": value, "_FILE": f"{folder}/value",
+                                             "_CMD": f"cat {folder}/value"}[source]
+    remote("snapshots")
+
+
+def test_a_ticket_is_sent_as_it_came(remote, server):
+    """The server decodes it; one that did not would be content, too."""
+    seen = []
+    who = server.auth.who
+    server.auth.who = lambda method, headers: seen.append(headers["cookie"]) or who(method, headers)
+    for server.auth.cookie_only in (False, True):
+        remote("snapshots")
+    assert seen[0].startswith("PBSAuthCookie=PBS:root@pam:")
+    assert seen[-1].startswith("__Host-PBSAuthCookie=PBS:root@pam:")
