@@ -448,13 +448,14 @@ static int zstd_level(const struct backup_params *p)
 						       p->compression;
 }
 
-/* The session is ours, so the group's journal is nobody else's. */
+/* The session is ours, so the group's journal is nobody else's.  A server wants each chunk anew
+ * that is in no snapshot: there is nothing to remember. */
 static int open_journal(struct backup *b, struct err *err)
 {
 	const struct backup_params *p = b->params;
 	long count;
 
-	if (p->dry_run || !p->journal_folder)
+	if (p->dry_run || !p->journal_folder || !p->repo->ops->reuses_any_chunk)
 		return 0;
 	b->journal = journal_open(p->journal_folder, p->repo->spelling, &p->name.group);
 	if (!b->journal)

@@ -7,7 +7,8 @@
  * stored in vain are collected later.
  *
  * A backup that was interrupted is gone on with when it is repeated: chunks that it has stored, and
- * that are still there, are neither compressed nor stored again.
+ * that are still there, are neither compressed nor stored again.  Not on a server, which takes no
+ * chunk for known that is in no index of the last snapshot.
  *
  * Of the last snapshot only that is reused which was made in the same way: its manifest must have
  * our key's fingerprint and signature (or none, when there is no key), and the archive our crypt

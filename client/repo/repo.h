@@ -228,6 +228,9 @@ struct repo_ops {
 		       size_t size, struct err *err); /* NULL: read only */
 	const struct repo_care_ops *care; /* NULL: read only */
 	enum archive_names (*default_names)(struct repo *r);
+	/* repo_writer_reuse_chunk() finds every chunk that is stored, not only those of indexes
+	 * that repo_writer_get_previous() gave. */
+	bool reuses_any_chunk;
 	void (*free)(struct repo *r);
 };
 

@@ -276,6 +276,7 @@ static const struct repo_ops OPS = {
 	.put_log = repo_dir_put_log,
 	.care = &REPO_DIR_CARE,
 	.default_names = default_names,
+	.reuses_any_chunk = true,
 	.free = dir_free,
 };
 

@@ -12,7 +12,8 @@ import crypto
 import datastore
 import pytest
 
-from conftest import GOLDEN
+from conftest import GOLDEN, SOON
+from opens import Opens
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def journals(pxarfs):
     return list((pxarfs.folder / "cache/pxarfs/journal").glob("*"))
 
 
-def interrupt(pxarfs, repo, args, number, count=8):
+def interrupt(pxarfs, repo, args, number, count=8, spelling=None):
     """Start a backup, slowly, and send it a signal when it has stored some chunks."""
     before = len(chunks(repo))
-    p = pxarfs.start("backup", "-r", repo, "--backup-id", "test", "--rate", "10MiB", "--burst", "1MiB",
+    p = pxarfs.start("backup", "-r", spelling or repo, "--backup-id", "test", "--rate", "10MiB", "--burst", "1MiB",
                      *args, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while len(chunks(repo)) < before + count:
@@ -137,6 +138,64 @@ def test_chunks_that_were_collected_meanwhile_are_stored_again(pxarfs, repo, sou
         datastore.chunk_path(repo, digest).unlink()
     _, summary = backup(pxarfs, repo, args)
     check_nothing_twice(repo, summary, set(stored[1::2]), source)
+
+
+def test_a_server_is_told_everything_again_and_nobody_says_otherwise(pxarfs, folder, server, source):
+    """It takes no chunk for known that is in no index of the last snapshot."""
+    pxarfs.env.update(server.env)
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    store = folder / "server"
+    interrupt(pxarfs, store, args, signal.SIGKILL, spelling=server.repository)
+    end = time.monotonic() + SOON
+    while list(store.glob("host/test/*Z")):  # until the server has noticed
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    done, summary = backup(pxarfs, server.repository, args)
+    assert "interrupted" not in done.stderr and journals(pxarfs) == []
+    assert sum(f["reused-chunks"] for f in summary["files"]) == 0
+    for f in summary["files"]:
+        datastore.stream(store, store / summary["snapshot"] / f["filename"])
+
+
+def test_what_was_interrupted_over_an_older_snapshot(pxarfs, repo, source):
+    """Files that have not changed are not read, and of the others nothing is sent twice."""
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    backup(pxarfs, repo, args, "--backup-time", "1000")
+    rng = random.Random(3)
+    for i in range(5, 40, 2):
+        (source / f"file{i:02}").write_bytes(rng.randbytes(1 << 20))
+    stored = interrupt(pxarfs, repo, args, signal.SIGKILL)
+    with Opens(source) as opens:
+        _, summary = backup(pxarfs, repo, args)
+    check_nothing_twice(repo, summary, stored, source)
+    assert len(set(opens.files)) == summary["reading"]["read-files"] == 18
+    assert summary["reading"]["padding-bytes"] <= 0.1 * summary["files"][0]["bytes"]
+    with pxarfs.mount("host/test", "root.pxar", repository=repo) as mount:
+        for path in source.iterdir():
+            assert (mount.path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "garbage", "lies", "link"])
+def test_a_journal_is_a_hint_and_no_more(pxarfs, folder, repo, source, damage):
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    stored = interrupt(pxarfs, repo, args, signal.SIGKILL)
+    journal, = journals(pxarfs)
+    data = journal.read_bytes()
+    other = folder / "other"
+    other.write_bytes(data)
+    if damage == "link":
+        journal.unlink()
+        journal.symlink_to(other)
+    else:
+        journal.write_bytes({"cut": data[:-7], "header": data[:30], "garbage": os.urandom(5000),
+                             "lies": data + os.urandom(32 * 1000)}[damage])
+    done, summary = backup(pxarfs, repo, args)
+    assert ("going on with" in done.stderr) == (damage in ("cut", "lies"))
+    if damage == "lies":
+        check_nothing_twice(repo, summary, stored, source)
+    for f in summary["files"]:
+        datastore.stream(repo, repo / summary["snapshot"] / f["filename"])
+    assert other.read_bytes() == data
 
 
 def test_another_group_and_a_dry_run_know_nothing_of_it(pxarfs, repo, source):

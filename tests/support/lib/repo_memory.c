@@ -537,6 +537,7 @@ static const struct repo_ops ops = {
 	.write = memory_write,
 	.put_log = memory_put_log,
 	.default_names = default_names,
+	.reuses_any_chunk = true,
 	.free = memory_free,
 };
 
