@@ -198,7 +198,8 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 		previous_explain(&b->previous, spec->name);
 	}
 	if (b->params->mode == BACKUP_MODE_METADATA && meta.usable && payload.usable)
-		rc = previous_compare(&b->previous, spec->name, &previous, &change, err);
+		rc = previous_compare(&b->previous, spec->name, &previous, meta.ix.ctime, &change,
+				      err);
 	if (rc < 0)
 		return rc;
 	b->compared = b->compared || change;

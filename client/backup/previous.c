@@ -191,7 +191,7 @@ static void on_change_note(void *arg, const char *text)
 	    "here on: %s", text);
 }
 
-static int open_change(struct previous *p, const struct archive_name *archive,
+static int open_change(struct previous *p, const struct archive_name *archive, int64_t began,
 		       struct change **out, struct err *err)
 {
 	struct change_params params = {
@@ -199,7 +199,7 @@ static int open_change(struct previous *p, const struct archive_name *archive,
 		.key = p->params->crypt_mode == CRYPT_MODE_ENCRYPT ? p->params->key : NULL,
 		.archive_name = archive->meta,
 		.detect_ctime = p->params->detect_ctime,
-		.since = p->name.time,
+		.since = began < p->name.time ? began : p->name.time,
 		.note = on_change_note,
 		.note_arg = p,
 	};
@@ -212,7 +212,8 @@ static int open_change(struct previous *p, const struct archive_name *archive,
 }
 
 int previous_compare(struct previous *p, const char *spec_name,
-		     const struct archive_name *archive, struct change **out, struct err *err)
+		     const struct archive_name *archive, int64_t began, struct change **out,
+		     struct err *err)
 {
 	struct err why = ERR_INIT;
 	int rc;
@@ -222,7 +223,7 @@ int previous_compare(struct previous *p, const char *spec_name,
 		    "%s: every file is read: of some the last backup could not read all", spec_name);
 		return 0;
 	}
-	rc = open_change(p, archive, out, &why);
+	rc = open_change(p, archive, began, out, &why);
 	if (rc == -ENOMEM || rc == -ECANCELED) {
 		*err = why;
 		return rc;

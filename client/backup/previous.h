@@ -56,10 +56,12 @@ static inline void previous_index_release(struct previous_index *ix)
 }
 DEFINE_AUTO_STRUCT(previous_index)
 
-/* Its archive, to compare files with.  *out stays NULL, and a message says why, when every file
- * has to be read.  `spec_name` is for messages.  -ENOMEM, -ECANCELED. */
+/* Its archive, to compare files with.  `began`: when its index was opened, since 1970; a snapshot's
+ * own time may be made up.  *out stays NULL, and a message says why, when every file has to be
+ * read.  `spec_name` is for messages.  -ENOMEM, -ECANCELED. */
 int previous_compare(struct previous *p, const char *spec_name,
-		     const struct archive_name *archive, struct change **out, struct err *err);
+		     const struct archive_name *archive, int64_t began, struct change **out,
+		     struct err *err);
 
 /* The same when there is no such archive: only the message. */
 void previous_explain(const struct previous *p, const char *spec_name);

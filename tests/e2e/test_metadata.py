@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import subprocess
+import time
 
 import datastore
 import handmade
@@ -232,6 +233,28 @@ def test_content_behind_a_restored_mtime_is_missed_unless_ctime_is_looked_at(pxa
     out = backup("--detect-ctime")
     assert 0 < out["reading"]["read-files"]
     assert stored() == path.read_bytes()
+
+
+def test_ctime_is_held_against_the_true_time_of_the_last_backup(pxarfs, folder, repo):
+    """Its snapshot may have been given another one, of the future, say."""
+    tree = folder / "tree"
+    tree.mkdir()
+    path = tree / "file"
+    path.write_bytes(b"what it was")
+    os.utime(path, ns=(0, 10**18))
+    backup = Group(pxarfs, repo, tree, "--detect-ctime")
+    backup.time = int(time.time()) + 10**7
+    backup()
+    path.write_bytes(b"what it is.")
+    os.utime(path, ns=(0, 10**18))
+    assert backup()["reading"]["read-files"] == 1
+    backup.assert_shows()
+    # what has not changed since the second began, in another second, is not read
+    end = int(os.stat(path).st_ctime) + 2
+    while time.time() < end:
+        time.sleep(0.05)
+    backup()
+    assert backup()["reading"]["read-files"] == 0
 
 
 def test_padding_limit_is_kept(pxarfs, folder, repo):
