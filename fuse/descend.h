@@ -27,7 +27,7 @@ enum {
 struct descend {
 	struct dir_cache *folders;
 	const struct tree *tree;
-	unsigned slot; /* of the archive's inode numbers */
+	uint32_t slot; /* of the archive's inode numbers */
 	struct stream_view *meta;
 	struct tree_window *window;
 	struct tree_entry *entry; /* the last member that was looked at */

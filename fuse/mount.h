@@ -50,7 +50,7 @@ struct shown {
 	struct archive *archive;
 	struct nlink *nlink;
 	const char *name; /* for messages */
-	unsigned slot; /* of its inode numbers */
+	uint32_t slot; /* of its inode numbers */
 
 	/* For who goes on using it when his request is over; NULL: it is there all the time. */
 	void (*hold)(struct shown *shown);

@@ -143,16 +143,14 @@ void ops_repo_stat(struct request *rq, const struct node *node, struct fuse_entr
 int ops_repo_open(struct request *rq, struct node *archive, const struct tree **tree)
 {
 	struct shown *shown;
-	unsigned slot;
-	int rc = snaps_slot(snaps_of(rq), archive, &slot, &rq->err);
 
-	if (rc == 0 && !rq->shown) {
-		rc = snaps_enter(snaps_of(rq), archive, &shown, &rq->want, &rq->err);
+	if (!rq->shown) {
+		int rc = snaps_enter(snaps_of(rq), archive, &shown, &rq->want, &rq->err);
 		if (rc < 0)
 			return ops_repo_or_fetch(rq, rc);
 		request_show(rq, shown);
 	}
-	return rc < 0 ? rc : ops_tree(rq, tree);
+	return ops_tree(rq, tree);
 }
 
 static int describe_root(struct request *rq, struct node *archive, struct fuse_entry_param *out)
@@ -170,17 +168,22 @@ static int describe_root(struct request *rq, struct node *archive, struct fuse_e
 
 /* One that cannot be opened is a folder all the same: what is beside it must be usable, and who
  * goes into it gets the error. */
-static void describe_broken(struct request *rq, struct node *archive,
-			    struct fuse_entry_param *out)
+static int describe_broken(struct request *rq, struct node *archive,
+			   struct fuse_entry_param *out)
 {
 	char path[PATH_SIZE];
+	uint32_t slot;
+	int rc = snaps_slot(snaps_of(rq), archive, 0, &slot, &rq->err);
 
+	if (rc < 0)
+		return rc;
 	repo_tree_path(archive, path, sizeof(path));
 	log_warn("%s cannot be opened: %s", path, err_text(&rq->err, rq->failure));
 	repo_tree_lock(tree_of(rq));
 	ops_repo_stat(rq, archive, out);
 	repo_tree_unlock(tree_of(rq));
 	out->attr_timeout = out->entry_timeout = BROKEN_SECONDS;
+	return 0;
 }
 
 static int describe_archive(struct request *rq, struct node *archive,
@@ -191,14 +194,14 @@ static int describe_archive(struct request *rq, struct node *archive,
 
 		rq->takes_failure = true;
 		rc = describe_root(rq, archive, out);
-		if (rc == 0 || rc == -EAGAIN || rc == -ENFILE)
+		if (rc == 0 || rc == -EAGAIN)
 			return rc;
 		rq->failure = rc;
 	}
-	if (rq->failure == -ESTALE || rq->failure == -ECANCELED || rq->failure == -ENOMEM)
+	if (rq->failure == -ESTALE || rq->failure == -ECANCELED || rq->failure == -ENOMEM ||
+	    rq->failure == -ENFILE)
 		return rq->failure;
-	describe_broken(rq, archive, out);
-	return 0;
+	return describe_broken(rq, archive, out);
 }
 
 /* What stat() tells of a node that is known to be there. */

@@ -147,7 +147,7 @@ static int find_entry(struct worker *w, uint64_t entry_offset, struct folder **o
 
 /* --- pushing --- */
 
-static void describe(const struct tree *tree, unsigned slot, const struct tree_entry *e,
+static void describe(const struct tree *tree, uint32_t slot, const struct tree_entry *e,
 		     struct push_file *out)
 {
 	*out = (struct push_file){ .slot = slot,

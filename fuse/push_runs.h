@@ -31,14 +31,14 @@ enum {
 
 /* A file, by its place. */
 struct push_file {
-	unsigned slot; /* of the archive, as in inode.h */
+	uint32_t slot; /* of the archive, as in inode.h */
 	uint64_t entry_offset;
 	uint64_t begin, end; /* in the stream: from its header, if any, to its content's end */
 	uint64_t size; /* of the content */
 };
 
 struct push_run {
-	unsigned slot;
+	uint32_t slot;
 	uint64_t base; /* where the last window began */
 	uint64_t next; /* behind the last file that was read or pushed */
 	uint64_t read; /* behind the last file that was read */

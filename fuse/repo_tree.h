@@ -44,7 +44,7 @@ struct node {
 	enum node_kind kind;
 	bool is_gone; /* (L) */
 	bool is_entered; /* (L) a namespace or group of which a snapshot was entered */
-	uint16_t slot; /* of an archive that was entered, else 0; written under (S) and (L) */
+	uint32_t slot; /* of an archive that was opened, else 0; written under (S) and (L) */
 	uint32_t stamp; /* (L) of the listing that showed it last */
 	uint32_t serial; /* (L) of the load that is next */
 	bool was_listed; /* (L) its children were, once */

@@ -426,7 +426,7 @@ static bool absorb(struct request *rq)
 static int enter(struct request *rq)
 {
 	struct snaps *snaps = rq->mount->snaps;
-	unsigned slot = inode_decode(rq->number).slot;
+	uint32_t slot = inode_decode(rq->number).slot;
 	struct shown *shown;
 	struct node *node;
 	int rc;

@@ -2,7 +2,6 @@
 #include "fuse/snaps_priv.h"
 
 #include "client/repo/wait.h"
-#include "fuse/inode.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,6 +9,8 @@
 
 /* While something is open the keeper looks after it so often. */
 enum { LOOK_MS = 10 * 1000 };
+
+enum { SLOTS_MIN = 64 };
 
 uint64_t snaps_now_ms(void)
 {
@@ -86,29 +87,73 @@ struct stream *snaps_image(struct shown *shown)
 	return ((struct opened *)shown)->image;
 }
 
-struct node *snaps_at(struct snaps *s, unsigned slot)
+struct node *snaps_at(struct snaps *s, uint32_t slot)
 {
-	struct node *node;
+	const struct inode_class *class_ = inode_class_of_slot(slot);
+	const struct snaps_slots *slots = &s->slots[class_ - INODE_CLASS];
+	struct node *node = NULL;
 
 	pthread_mutex_lock(&s->lock);
-	node = slot <= INODE_SLOT_MAX ? s->slots[slot] : NULL;
+	if (slot >= class_->slot_begin && slot - class_->slot_begin < slots->count)
+		node = slots->nodes[slot - class_->slot_begin];
 	pthread_mutex_unlock(&s->lock);
 	return node;
 }
 
-int snaps_slot(struct snaps *s, struct node *archive, unsigned *slot, struct err *err)
+static bool grow_slots(struct snaps_slots *slots)
 {
+	uint32_t capacity = slots->capacity ? 2 * slots->capacity : SLOTS_MIN;
+	struct node **nodes = realloc(slots->nodes, capacity * sizeof(struct node *));
+
+	if (!nodes)
+		return false;
+	slots->nodes = nodes;
+	slots->capacity = capacity;
+	return true;
+}
+
+/* The next one of a class; 0: there is none. */
+static uint32_t take_slot(struct snaps *s, const struct inode_class *class_, struct node *archive)
+{
+	struct snaps_slots *slots = &s->slots[class_ - INODE_CLASS];
+
+	if (slots->count == class_->slot_end - class_->slot_begin ||
+	    (slots->count == slots->capacity && !grow_slots(slots)))
+		return 0;
+	slots->nodes[slots->count] = archive;
+	return class_->slot_begin + slots->count++;
+}
+
+static bool fits(const struct inode_class *class_, uint64_t size)
+{
+	return size >> class_->offset_bits == 0;
+}
+
+int snaps_slot(struct snaps *s, struct node *archive, uint64_t size, uint32_t *slot,
+	       struct err *err)
+{
+	int rc = 0;
+
+	if (size > INODE_OFFSET_MAX)
+		return err_set(err, E2BIG, "larger than an inode number can tell");
 	pthread_mutex_lock(&s->lock);
-	if (!archive->slot && s->slot_count < INODE_SLOT_MAX) {
-		repo_tree_lock(s->tree);
-		archive->slot = (uint16_t)++s->slot_count;
-		repo_tree_unlock(s->tree);
-		s->slots[archive->slot] = archive;
-	}
 	*slot = archive->slot;
+	if (!*slot || !fits(inode_class_of_slot(*slot), size)) {
+		*slot = 0;
+		for (int i = 0; i < INODE_CLASSES && !*slot; i++)
+			if (fits(&INODE_CLASS[i], size))
+				*slot = take_slot(s, &INODE_CLASS[i], archive);
+		if (!*slot)
+			rc = -ENFILE;
+	}
+	if (rc == 0) {
+		repo_tree_lock(s->tree);
+		archive->slot = *slot;
+		repo_tree_unlock(s->tree);
+	}
 	pthread_mutex_unlock(&s->lock);
-	return *slot ? 0 : err_set(err, ENFILE, "%u archives were entered, more cannot be told "
-				   "apart until the next mount", INODE_SLOT_MAX);
+	return rc == 0 ? 0 : err_set(err, ENFILE, "so many archives were entered that more cannot "
+				     "be told apart until the next mount");
 }
 
 int snaps_blob_size(struct snaps *s, struct node *blob, uint64_t *size, struct fetch_want *want)
@@ -429,9 +474,6 @@ int snaps_new(struct snaps **out, const struct snaps_params *params, struct err 
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->opened, NULL);
 	wait_cond_init(&s->work);
-	s->slots = calloc(INODE_SLOT_MAX + 1, sizeof(struct node *));
-	if (!s->slots)
-		return err_set(err, ENOMEM, "out of memory");
 	rc = repo_tree_new(&s->tree, &tree, err);
 	if (rc == 0)
 		*out = steal(&s);
@@ -454,7 +496,8 @@ void snaps_free(struct snaps *s)
 		free(s->snaps);
 	}
 	repo_tree_free(s->tree);
-	free(s->slots);
+	for (int i = 0; i < INODE_CLASSES; i++)
+		free(s->slots[i].nodes);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->opened);
 	pthread_cond_destroy(&s->work);

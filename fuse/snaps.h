@@ -17,7 +17,7 @@
  *
  * Owner:   snaps_free() after snaps_stop(), snaps_join() and fetch_stop().
  * Threads: any number, but for the end.  Lock order: ours, then the tree's.
- * Limits:  INODE_SLOT_MAX archives can be entered in the life of a mount; then -ENFILE.
+ * Limits:  inode.h says how many archives can be entered in the life of a mount; then -ENFILE.
  */
 #ifndef PXARFS_SNAPS_H
 #define PXARFS_SNAPS_H
@@ -77,10 +77,12 @@ int snaps_enter(struct snaps *s, struct node *file, struct shown **out, struct f
 		struct err *err);
 
 /* The archive that has this slot; NULL: none. */
-struct node *snaps_at(struct snaps *s, unsigned slot);
+struct node *snaps_at(struct snaps *s, uint32_t slot);
 
-/* The slot of an archive, from now on; -ENFILE. */
-int snaps_slot(struct snaps *s, struct node *archive, unsigned *slot, struct err *err);
+/* The slot of an archive of so many bytes: one that it keeps, but for a larger one if it was
+ * given while the size was not known.  -E2BIG; -ENFILE. */
+int snaps_slot(struct snaps *s, struct node *archive, uint64_t size, uint32_t *slot,
+	       struct err *err);
 
 /* An image's bytes. */
 struct stream *snaps_image(struct shown *shown);

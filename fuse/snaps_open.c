@@ -5,8 +5,6 @@
  */
 #include "fuse/snaps_priv.h"
 
-#include "fuse/inode.h"
-
 #include <errno.h>
 #include <string.h>
 
@@ -265,8 +263,9 @@ static int open_archive(struct snaps *s, struct opened *o, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	if (stream_size(archive_meta(shown->archive)) > INODE_OFFSET_MAX)
-		return err_set(err, E2BIG, "larger than an inode number can tell");
+	rc = snaps_slot(s, o->node, stream_size(archive_meta(shown->archive)), &shown->slot, err);
+	if (rc < 0)
+		return rc;
 	archive_set_readahead(shown->archive, s->params.readahead_bytes);
 	shown->nlink = nlink_new(shown->archive);
 	return shown->nlink ? 0 : err_set(err, ENOMEM, "out of memory");
@@ -282,7 +281,7 @@ static int open_image(struct snaps *s, struct opened *o, struct err *err)
 	return 0;
 }
 
-static int open_file(struct snaps *s, struct node *node, struct visit *visit, unsigned slot,
+static int open_file(struct snaps *s, struct node *node, struct visit *visit,
 		     struct opened **out, struct err *err)
 {
 	AUTO(snaps_opened) struct opened *o = calloc(1, sizeof(*o));
@@ -290,7 +289,7 @@ static int open_file(struct snaps *s, struct node *node, struct visit *visit, un
 
 	if (!o)
 		return err_set(err, ENOMEM, "out of memory");
-	o->shown = (struct shown){ .slot = slot, .hold = hold, .let_go = let_go };
+	o->shown = (struct shown){ .hold = hold, .let_go = let_go };
 	o->shown.name = o->path;
 	o->owner = s;
 	o->visit = visit;
@@ -311,10 +310,8 @@ static int load_opened(struct snaps *s, struct node *node, struct err *err)
 	pthread_mutex_lock(&s->lock);
 	rc = get_visit(s, node->parent, &visit, err);
 	if (rc == 0 && !node->u.file.opened) {
-		unsigned slot = node->slot;
-
 		pthread_mutex_unlock(&s->lock);
-		rc = open_file(s, node, visit, slot, &o, err);
+		rc = open_file(s, node, visit, &o, err);
 		pthread_mutex_lock(&s->lock);
 		if (rc == 0) {
 			node->u.file.opened = o;

@@ -4,6 +4,7 @@
 #define PXARFS_SNAPS_PRIV_H
 
 #include "client/read/snapshot_open.h"
+#include "fuse/inode.h"
 #include "fuse/snaps.h"
 
 #include <pthread.h>
@@ -44,6 +45,12 @@ struct opened {
 	char path[SNAPS_PATH_SIZE]; /* for messages */
 };
 
+/* Who has which slot, of a class of inode.h's. */
+struct snaps_slots {
+	struct node **nodes; /* the first one's is slot_begin */
+	uint32_t count, capacity;
+};
+
 struct snaps {
 	struct snaps_params params;
 	struct repo_tree *tree;
@@ -52,8 +59,7 @@ struct snaps {
 	pthread_cond_t opened; /* a snapshot was, or could not be */
 	struct snap *snaps;
 	struct visit *visits;
-	struct node **slots; /* INODE_SLOT_MAX + 1; 0 is nobody's */
-	unsigned slot_count;
+	struct snaps_slots slots[INODE_CLASSES];
 	struct snaps_stats stats;
 	uint64_t clock; /* of uses: many fall into a millisecond */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes, listings and what is open, over a repository in memory. */
+#include "fuse/inode.h"
 #include "fuse/snaps.h"
 
 #include "archive/blob.h"
@@ -179,11 +180,8 @@ static int enter(struct bench *b, struct node *archive, struct shown **out, stru
 {
 	struct fetch_want want;
 	struct chunk *chunk;
-	unsigned slot;
-	int rc = snaps_slot(b->snaps, archive, &slot, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	while ((rc = snaps_enter(b->snaps, archive, out, &want, err)) == -EAGAIN) {
 		rc = fetch_wait_for(b->fetch, &want, &chunk, err);
 		if (rc < 0)
@@ -386,7 +384,7 @@ static void what_nobody_uses_is_closed_in_time_and_opened_again(void **state)
 {
 	struct bench *b = *state;
 	struct shown *shown;
-	unsigned slot;
+	uint32_t slot;
 
 	add_snapshot(b, "a", 0);
 	open_with(b, (struct snaps_params){ 0 });
@@ -404,6 +402,35 @@ static void what_nobody_uses_is_closed_in_time_and_opened_again(void **state)
 	assert_int_equal(shown->slot, slot);
 	assert_int_equal(stats_of(b).opened, 2);
 	shown_let_go(shown);
+}
+
+static void a_slot_is_as_wide_as_the_archive_needs_and_nobody_elses(void **state)
+{
+	struct bench *b = *state;
+	struct node *one, *other;
+	uint32_t slot, again, wide;
+
+	add_snapshot(b, "a", 0);
+	add_snapshot(b, "a", 1);
+	open_with(b, (struct snaps_params){ 0 });
+	one = walk(b, "host/a/2027-01-15T08:00:00Z/root.pxar");
+	other = walk(b, "host/a/2027-01-15T08:01:00Z/root.pxar");
+	assert_int_equal(snaps_slot(b->snaps, one, 0, &slot, &b->err), 0);
+	assert_int_equal(snaps_slot(b->snaps, one, 1 << 20, &again, &b->err), 0);
+	assert_int_equal(slot, again);
+	assert_int_equal(snaps_slot(b->snaps, other, 1 << 20, &again, &b->err), 0);
+	assert_int_not_equal(slot, again);
+	/* When its size was not known it got one that is too narrow. */
+	assert_int_equal(snaps_slot(b->snaps, one, INODE_OFFSET_MAX, &wide, &b->err), 0);
+	assert_int_not_equal(slot, wide);
+	assert_int_equal(inode_class_of_slot(wide)->offset_bits, 47);
+	assert_ptr_equal(snaps_at(b->snaps, slot), one);
+	assert_ptr_equal(snaps_at(b->snaps, wide), one);
+	assert_ptr_equal(snaps_at(b->snaps, again), other);
+	assert_null(snaps_at(b->snaps, 0));
+	assert_null(snaps_at(b->snaps, again + 1));
+	assert_null(snaps_at(b->snaps, INODE_CLASS[1].slot_begin));
+	assert_int_equal(snaps_slot(b->snaps, one, INODE_OFFSET_MAX + 1, &wide, &b->err), -E2BIG);
 }
 
 static void the_longest_unused_are_closed_when_there_are_too_many(void **state)
@@ -614,6 +641,7 @@ int main(void)
 		TEST(a_failed_listing_is_an_error_only_the_first_time),
 		TEST(opening_is_one_session_however_many_ask),
 		TEST(what_nobody_uses_is_closed_in_time_and_opened_again),
+		TEST(a_slot_is_as_wide_as_the_archive_needs_and_nobody_elses),
 		TEST(the_longest_unused_are_closed_when_there_are_too_many),
 		TEST(archives_with_large_indexes_are_closed_their_snapshots_stay),
 		TEST(a_snapshot_that_is_gone_is_stale_and_closed),
