@@ -11,9 +11,12 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 enum { READY_FD_NONE = -1 };
@@ -81,19 +84,19 @@ static void on_stopping(void *arg)
 	tell_service_manager("STOPPING=1\n");
 }
 
+static void on_failed(void *arg, int rc, const struct err *err)
+{
+	log_error("%s", err_text(err, rc));
+	report(arg, rc);
+}
+
 static int serve_here(struct serve_params *params, int ready_fd)
 {
-	struct err err = ERR_INIT;
-	int rc;
-
 	params->ready = on_ready;
 	params->stopping = on_stopping;
+	params->failed = on_failed;
 	params->arg = &ready_fd;
-	rc = serve(params, &err);
-	if (rc < 0)
-		log_error("%s", err_text(&err, rc));
-	report(&ready_fd, rc);
-	return rc;
+	return serve(params);
 }
 
 /* The child of the child serves; its parent goes away, so that it is nobody's. */
@@ -167,11 +170,48 @@ struct arguments {
 	bool fake, sloppy, verbose;
 };
 
+/* Whether the last thing that was mounted there is ours. */
+static bool is_our_mount(const char *path)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	bool is_ours = false;
+	struct mntent *m;
+
+	if (!mounts)
+		return false;
+	while ((m = getmntent(mounts)))
+		if (strcmp(m->mnt_dir, path) == 0)
+			is_ours = strcmp(m->mnt_type, "fuse.pxarfs") == 0;
+	endmntent(mounts);
+	return is_ours;
+}
+
+/* A mount whose server has died answers nothing ever again: a new one takes its place, and is not
+ * put on top of it.  Nothing else is asked: an automount point would wait for us. */
+static int clear_dead(const char *path, struct err *err)
+{
+	struct statfs st;
+
+	while (is_our_mount(path) && statfs(path, &st) < 0 && errno == ENOTCONN) {
+		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return err_set(err, ENOTCONN, "%s: a mount that has died is still there; "
+				       "unmount it first: fusermount3 -u %s", path, path);
+		log_warn("%s: a mount that had died was taken away", path);
+	}
+	return 0;
+}
+
 static int find_mount_point(struct arguments *a, const char *text, struct err *err)
 {
 	struct stat st;
+	int rc;
 
-	if (!realpath(text, a->mount_point) || stat(a->mount_point, &st) < 0)
+	if (!realpath(text, a->mount_point))
+		return err_sys(err, errno, "%s", text);
+	rc = clear_dead(a->mount_point, err);
+	if (rc < 0)
+		return rc;
+	if (stat(a->mount_point, &st) < 0)
 		return err_sys(err, errno, "%s", text);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, ENOTDIR, "%s: not a directory", text);

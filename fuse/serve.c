@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/serve.h"
 
+#include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
@@ -56,6 +57,8 @@ struct server {
 	struct loop *loop;
 	struct metrics *metrics; /* NULL: none are kept */
 	struct mount mount;
+	int failure; /* why it never was ready, or 0 */
+	struct err failure_err;
 };
 
 /* --- set up --- */
@@ -316,6 +319,38 @@ static int begin_metrics(struct server *s, struct err *err)
 	return rc < 0 ? err_wrap(err, rc, "metrics") : 0;
 }
 
+/* While a repository that does not answer is waited for, nobody but the patient waits. */
+static void *await_interrupt(void *arg)
+{
+	struct server *s = arg;
+	struct err err = ERR_INIT;
+	sigset_t signals;
+	int signal;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	if (sigwait(&signals, &signal) != 0)
+		return NULL;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	err_set(&err, EINTR, "interrupted before it was mounted");
+	s->params->failed(s->params->arg, -EINTR, &err);
+	_exit(EXIT_FAILED);
+}
+
+static int set_up_or_end(struct server *s, struct err *err)
+{
+	pthread_t watcher;
+	int rc = pthread_create(&watcher, NULL, await_interrupt, s);
+
+	if (rc)
+		return err_sys(err, rc, "cannot start a thread");
+	rc = set_up(s, err);
+	pthread_cancel(watcher);
+	pthread_join(watcher, NULL);
+	return rc;
+}
+
 static int begin_loop(struct server *s, struct err *err)
 {
 	const struct loop_params loop = { .reader_count = s->params->opts.reader_count,
@@ -329,7 +364,7 @@ static int begin_loop(struct server *s, struct err *err)
 
 static int begin(struct server *s, struct err *err)
 {
-	int rc = set_up(s, err);
+	int rc = set_up_or_end(s, err);
 
 	if (rc == 0 && s->params->opts.idle_poll)
 		rc = idle_poll_new(&s->idle_poll, NULL, err);
@@ -416,7 +451,15 @@ static void *release(void *arg)
 	return NULL;
 }
 
-/* A load that hangs in the repository cannot be waited for. */
+/* Something hangs that cannot be waited for: it ends with the process. */
+static void end_process(struct server *s)
+{
+	if (s->failure)
+		s->params->failed(s->params->arg, s->failure, &s->failure_err);
+	_exit(s->failure ? EXIT_FAILED : EXIT_DONE);
+}
+
+/* A load may hang in the repository. */
 static void release_or_exit(struct server *s)
 {
 	pthread_t thread;
@@ -429,7 +472,7 @@ static void release_or_exit(struct server *s)
 		repo_reader_abort(archive_reader(s->mount.single.archive));
 	if (pthread_create(&thread, NULL, release, s) != 0 ||
 	    !wait_join(thread, TEAR_DOWN_MS))
-		_exit(0);
+		end_process(s);
 }
 
 /* A push may wait for the page of a READ that is parked, or that has not been taken yet: so what
@@ -474,7 +517,7 @@ static void tear_down(struct server *s)
 	if (!idle) {
 		/* Somebody still uses the session; unmount past it, and its end goes with us. */
 		fuse_session_unmount(s->session.fuse);
-		_exit(0);
+		end_process(s);
 	}
 	session_release(&s->session);
 	release_or_exit(s);
@@ -482,14 +525,18 @@ static void tear_down(struct server *s)
 	sem_destroy(&s->mount.ready);
 }
 
-int serve(const struct serve_params *params, struct err *err)
+int serve(const struct serve_params *params)
 {
 	AUTO(free) struct server *s = calloc(1, sizeof(*s));
 	sigset_t signals;
+	struct err err = ERR_INIT;
 	int rc;
 
-	if (!s)
-		return err_set(err, ENOMEM, "out of memory");
+	if (!s) {
+		rc = err_set(&err, ENOMEM, "out of memory");
+		params->failed(params->arg, rc, &err);
+		return rc;
+	}
 	/* Threads that come and go with their own heaps would each keep what they freed. */
 	mallopt(M_ARENA_MAX, 2);
 	/* What is large goes back to the system when it is freed. */
@@ -502,12 +549,14 @@ int serve(const struct serve_params *params, struct err *err)
 	sem_init(&s->mount.ready, 0, 0);
 	pthread_mutex_init(&s->mount.starts.lock, NULL);
 	block_signals(&signals);
-	rc = begin(s, err);
+	rc = s->failure = begin(s, &s->failure_err);
 	if (rc == 0) {
 		params->ready(params->arg);
 		await_end(s, &signals);
 		params->stopping(params->arg);
 	}
 	tear_down(s);
+	if (rc < 0)
+		params->failed(params->arg, rc, &s->failure_err);
 	return rc;
 }

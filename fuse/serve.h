@@ -21,11 +21,15 @@ struct serve_params {
 	 * standard error. */
 	void (*ready)(void *arg);
 	void (*stopping)(void *arg); /* called when the end begins, if it ever was ready */
+	/* Called if it never was ready, when nothing is mounted (any more): why. */
+	void (*failed)(void *arg, int rc, const struct err *err);
 	void *arg;
 };
 
-/* Mount and serve until someone unmounts, or SIGTERM or SIGINT comes: 0.  An error: it never
- * was ready.  Does not return when something hangs at the end, but ends the process. */
-int serve(const struct serve_params *params, struct err *err);
+/* Mount and serve until someone unmounts, or SIGTERM or SIGINT comes: 0.  A negative errno: it
+ * never was ready, params->failed was told.  Does not return when something hangs at the end, or
+ * when one of these signals comes before it is mounted, but ends the process, with EXIT_FAILED
+ * if it never was ready. */
+int serve(const struct serve_params *params);
 
 #endif

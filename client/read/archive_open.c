@@ -10,6 +10,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
+
+enum { DAMAGE_LASTS_MS = 2000 };
 
 struct archive {
 	struct fetch *fetch;
@@ -35,6 +38,9 @@ struct archive {
 	struct fetch_source payload_source;
 	struct digest payload_key;
 	_Atomic(struct stream *) payload; /* written by that load alone */
+	/* That load's: why it was damaged, and until when that is believed. */
+	struct err damage;
+	uint64_t damaged_until_ms;
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -107,6 +113,30 @@ static int open_file(struct fetch *fetch, const char *path, enum chunk_class cla
 	return rc;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* An index has up to 1 GiB: one that is damaged is not got again for each READ.  One that could
+ * not be got is, so that all works as soon as the repository does. */
+static int open_payload_index(struct archive *a, struct stream **out, struct err *err)
+{
+	int rc;
+
+	if (now_ms() < a->damaged_until_ms)
+		return err_set(err, EBADMSG, "%s", a->damage.text);
+	rc = open_index(a, a->payload_name, CHUNK_PAYLOAD, out, err);
+	if (rc == -EBADMSG && err) {
+		a->damage = *err;
+		a->damaged_until_ms = now_ms() + DAMAGE_LASTS_MS;
+	}
+	return rc;
+}
+
 static int payload_load(struct fetch_source *source, struct fetch_worker *worker,
 			uint64_t index, struct chunk *chunk, struct err *err)
 {
@@ -122,7 +152,7 @@ static int payload_load(struct fetch_source *source, struct fetch_worker *worker
 	if (a->payload_path)
 		rc = open_file(a->fetch, a->payload_path, CHUNK_PAYLOAD, &payload, err);
 	else
-		rc = open_index(a, a->payload_name, CHUNK_PAYLOAD, &payload, err);
+		rc = open_payload_index(a, &payload, err);
 	if (rc < 0)
 		return rc;
 	stream_set_readahead(payload, a->readahead_bytes);

@@ -66,11 +66,10 @@ static int check_key(struct snapshot_open *s, const struct crypt_key *key, struc
 /* It comes after the snapshot and is in no list. */
 static int find_log(struct snapshot_open *s, struct err *err)
 {
-	AUTO(repo_file) struct repo_file file = { 0 };
-	int rc = repo_reader_get_file(s->reader, REPO_CLIENT_LOG, &file, err);
+	int rc = repo_reader_has_file(s->reader, REPO_CLIENT_LOG, err);
 
-	s->has_log = rc == 0;
-	return rc == -ENOENT ? 0 : rc;
+	s->has_log = rc > 0;
+	return rc < 0 ? rc : 0;
 }
 
 int snapshot_open_new(struct snapshot_open **out, struct fetch *fetch, struct repo *repo,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo.h"
 
+#include "archive/base/cleanup.h"
 #include "archive/blob.h"
 
 #include <errno.h>
@@ -14,6 +15,17 @@ int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_fi
 			 struct err *err)
 {
 	return r->ops->get_file(r, name, out, err);
+}
+
+int repo_reader_has_file(struct repo_reader *r, const char *name, struct err *err)
+{
+	AUTO(repo_file) struct repo_file file = { 0 };
+	int rc = r->ops->has_file ? r->ops->has_file(r, name, err) :
+				    repo_reader_get_file(r, name, &file, err);
+
+	if (rc == -ENOENT)
+		return 0;
+	return rc == 0 ? 1 : rc;
 }
 
 int repo_reader_get_chunk(struct repo_reader *r, const struct digest *digest, struct wbuf *out,

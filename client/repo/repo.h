@@ -78,6 +78,8 @@ struct repo_reader;
 struct repo_reader_ops {
 	int (*get_file)(struct repo_reader *r, const char *name, struct repo_file *out,
 			struct err *err);
+	int (*has_file)(struct repo_reader *r, const char *name,
+			struct err *err); /* 0 or -ENOENT; NULL: get_file tells */
 	int (*get_chunk)(struct repo_reader *r, const struct digest *digest, struct wbuf *out,
 			 struct err *err);
 	int (*get_chunk_of_size)(struct repo_reader *r, const struct digest *digest, void *to,
@@ -93,6 +95,9 @@ struct repo_reader {
 /* The whole file `name` ("index.json.blob", "root.mpxar.didx") of the snapshot. */
 int repo_reader_get_file(struct repo_reader *r, const char *name, struct repo_file *out,
 			 struct err *err);
+
+/* Whether there is such a file: 1 or 0. */
+int repo_reader_has_file(struct repo_reader *r, const char *name, struct err *err);
 
 /* Append the stored form of a chunk to `out` (whose size_max bounds it), a chunk of an index that was
  * got in this session: a server gives no others.  Not verified: that is the fetcher's business. */

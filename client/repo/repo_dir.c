@@ -31,14 +31,28 @@ static bool is_folder(int dir_fd, const struct dirent *e)
 	return fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* Something else of that name, which is no folder and leads to none. */
+static bool is_stray(int at, const char *path)
+{
+	struct stat st;
+
+	return fstatat(at, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
+	       !S_ISLNK(st.st_mode);
+}
+
 /* Call `visit` for each folder in `path`; it must skip names that cannot be ours: what else
- * people put there is none of our business.  -ENOENT without a message. */
+ * people put there is none of our business, a file of that name neither.  A link is: it may lead
+ * to snapshots, which nobody shall miss.  -ENOENT without a message. */
 static int each_folder(int at, const char *path, entry_visit *visit, void *arg, struct err *err)
 {
 	AUTO(fd) int fd = openat(at, path[0] ? path : ".",
 				 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : err_sys(err, errno, "%s", path);
+	int code = fd < 0 ? errno : 0;
+
+	if (code == ENOENT || (code == ENOTDIR && is_stray(at, path)))
+		return -ENOENT;
+	if (code)
+		return err_sys(err, code, "%s", path);
 	DIR *dir = fdopendir(fd);
 	if (!dir)
 		return err_sys(err, errno, "%s", path);

@@ -121,6 +121,18 @@ static int reader_get_file(struct repo_reader *base, const char *name, struct re
 	return rc < 0 ? err_wrap(err, rc, "%s/%s", r->dir->base.spelling, r->path) : 0;
 }
 
+static int reader_has_file(struct repo_reader *base, const char *name, struct err *err)
+{
+	struct dir_reader *r = (struct dir_reader *)base;
+	AUTO(fd) int fd = -1;
+	size_t size;
+
+	if (atomic_load(&r->aborted))
+		return aborted(err);
+	int rc = repo_dir_file_open(r->fd, name, REPO_FILE_SIZE_MAX, &fd, &size, err);
+	return rc < 0 ? err_wrap(err, rc, "%s/%s", r->dir->base.spelling, r->path) : 0;
+}
+
 static int reader_get_chunk(struct repo_reader *base, const struct digest *digest,
 			    struct wbuf *out, struct err *err)
 {
@@ -163,6 +175,7 @@ static void reader_free(struct repo_reader *base)
 
 static const struct repo_reader_ops READER_OPS = {
 	.get_file = reader_get_file,
+	.has_file = reader_has_file,
 	.get_chunk = reader_get_chunk,
 	.get_chunk_of_size = reader_get_chunk_of_size,
 	.abort = reader_abort,

@@ -155,6 +155,8 @@ def test_a_crash_leaves_not_connected_and_can_be_mounted_again(pxarfs):
             ask()
         assert e.value.errno == errno.ENOTCONN
     os.close(fd)
+    # The new one takes the place of what is left, and does not lie on top of it.
+    assert "was taken away" in pxarfs("mount", SPLIT, mount.path).stderr
+    assert "links" in os.listdir(mount.path) and len(mounts_below(mount.path)) == 1
     subprocess.run(["umount", mount.path], check=True)
-    with pxarfs.mount(SPLIT) as again:
-        assert "links" in os.listdir(again.path)
+    assert not mounts_below(mount.path)

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ import time
 import handmade
 import pytest
 
-from conftest import GOLDEN, SOON, TOP
+from conftest import GOLDEN, SOON, TOP, mounts_below
 
 SPLIT = GOLDEN / "files" / "split.mpxar"
 CONTENT = os.urandom(3 << 20)
@@ -324,3 +325,23 @@ def test_many_walks_at_once_agree(pxarfs):
         for t in threads:
             t.join()
         assert len(results) == 8 and all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_mount_that_waits_for_a_dead_repository_can_be_interrupted(pxarfs, folder, background):
+    point = folder / "mnt"
+    point.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        pxarfs.env.update(PBS_PASSWORD="secret", PBS_FINGERPRINT=":".join(["00"] * 32))
+        p = pxarfs.start("mount", *([] if background else ["-f"]), "-r",
+                         f"root@pam@127.0.0.1:{port}:store", point, stderr=subprocess.PIPE,
+                         start_new_session=True)
+        server.settimeout(SOON)
+        connection = server.accept()[0]  # and never a word
+        os.killpg(p.pid, signal.SIGINT)
+        log = p.communicate(timeout=SOON)[1]  # its end is that of all who could write to it
+        assert p.returncode == (-signal.SIGINT if background else 1)
+        assert b"interrupted before it was mounted" in log
+        connection.close()
+    assert not mounts_below(point)

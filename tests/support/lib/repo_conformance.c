@@ -663,6 +663,8 @@ static void tells_missing_files_and_chunks(void **state)
 	make_backup("host/a", "", T1, 1);
 	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
 	assert_int_equal(repo_reader_get_file(r, "none.didx", &file, &err), -ENOENT);
+	assert_int_equal(repo_reader_has_file(r, "none.didx", NULL), 0);
+	assert_int_equal(repo_reader_has_file(r, MANIFEST_BLOB_NAME, NULL), 1);
 	assert_non_null(strstr(err.text, "none.didx"));
 	assert_int_equal(repo_reader_get_chunk(r, &d, &out, &err), -ENOENT);
 	digest_to_hex(&d, hex);
@@ -685,6 +687,7 @@ static void gives_nothing_after_abort(void **state)
 	assert_int_equal(repo_read(repo, &name, &r, NULL), 0);
 	repo_reader_abort(r);
 	assert_int_equal(repo_reader_get_file(r, MANIFEST_BLOB_NAME, &file, NULL), -ECANCELED);
+	assert_int_equal(repo_reader_has_file(r, MANIFEST_BLOB_NAME, NULL), -ECANCELED);
 	assert_int_equal(repo_reader_get_chunk(r, &d, &out, NULL), -ECANCELED);
 }
 

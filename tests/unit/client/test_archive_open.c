@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -316,12 +317,12 @@ static void refuses_a_flipped_bit_in_manifest_and_index(void **state)
 
 /* --- the payload index, lazily --- */
 
-static void a_payload_that_cannot_be_opened_is_tried_again(void **state)
+static void a_payload_that_cannot_be_got_is_tried_again(void **state)
 {
 	AUTO(bench) struct bench b;
 	AUTO(archive) struct archive *a = NULL;
 	struct repo_memory_fault fault = { { REPO_MEMORY_GET_FILE, "root.ppxar.didx", NULL },
-					   REPO_MEMORY_FLIP, DIDX_HEADER_SIZE + 20, 0, 1 };
+					   REPO_MEMORY_FAIL, ENOENT, 0, 1 };
 	struct stream *payload;
 	struct err err = ERR_INIT;
 
@@ -329,15 +330,47 @@ static void a_payload_that_cannot_be_opened_is_tried_again(void **state)
 	bench_init_split(&b);
 	assert_int_equal(open_as(&b, "root.pxar", &a, NULL), 0);
 	repo_memory_add_fault(b.repo, &fault);
-	fault.damage = REPO_MEMORY_FAIL;
-	fault.value = ENOENT;
-	repo_memory_add_fault(b.repo, &fault);
-	assert_int_equal(archive_payload(a, &payload, &err), -EBADMSG);
-	assert_non_null(strstr(err.text, "root.pxar: wrong checksum for file 'root.ppxar.didx'"));
 	assert_int_equal(archive_payload(a, &payload, &err), -EIO);
 	assert_false(archive_payload_ready(a));
 	assert_int_equal(archive_payload(a, &payload, &err), 0);
 	assert_true(archive_payload_ready(a));
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void a_damaged_payload_index_is_not_got_for_each_reader_and_got_again_later(void **state)
+{
+	AUTO(bench) struct bench b;
+	AUTO(archive) struct archive *a = NULL;
+	const struct repo_memory_match gets = { REPO_MEMORY_GET_FILE, "root.ppxar.didx", NULL };
+	struct repo_memory_fault fault = { gets, REPO_MEMORY_FLIP, DIDX_HEADER_SIZE + 20, 0, 1 };
+	struct stream *payload;
+	double begin;
+	int rc;
+
+	(void)state;
+	bench_init_split(&b);
+	assert_int_equal(open_as(&b, "root.pxar", &a, NULL), 0);
+	repo_memory_add_fault(b.repo, &fault);
+	begin = seconds();
+	do {
+		struct err err = ERR_INIT;
+
+		rc = archive_payload(a, &payload, &err);
+		if (rc < 0)
+			assert_non_null(strstr(err.text, "root.pxar: wrong checksum for file "
+							 "'root.ppxar.didx'"));
+		if (seconds() < begin + 1)
+			assert_int_equal(repo_memory_count(b.repo, &gets), 1);
+	} while (rc == -EBADMSG);
+	assert_int_equal(rc, 0);
+	assert_int_equal(repo_memory_count(b.repo, &gets), 2);
 }
 
 struct opener {
@@ -648,7 +681,8 @@ int main(void)
 		cmocka_unit_test(refuses_an_index_that_is_not_the_manifests),
 		cmocka_unit_test(refuses_files_cut_at_every_byte),
 		cmocka_unit_test(refuses_a_flipped_bit_in_manifest_and_index),
-		cmocka_unit_test(a_payload_that_cannot_be_opened_is_tried_again),
+		cmocka_unit_test(a_payload_that_cannot_be_got_is_tried_again),
+		cmocka_unit_test(a_damaged_payload_index_is_not_got_for_each_reader_and_got_again_later),
 		cmocka_unit_test(many_open_the_payload_once),
 		cmocka_unit_test(the_payload_can_be_waited_for),
 		cmocka_unit_test(an_abort_ends_the_wait_for_the_payload),

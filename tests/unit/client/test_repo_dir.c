@@ -152,6 +152,8 @@ static void skips_what_is_no_group_and_no_snapshot(void **state)
 	store_mkdir(&golden, "ns/bad name/host/a");
 	store_mkdir(&golden, "ns/.hidden");
 	store_write(&golden, "host/file", "no folder");
+	store_write(&golden, "ct", "no folder");
+	store_write(&golden, "ns/prod/ns/eu/ns", "no folder");
 	assert_int_equal(symlink("split", store_path(&golden, "host/link")), 0);
 	store_mkdir(&golden, "host/split/2027-02-30T08:00:02Z");
 	store_mkdir(&golden, "host/split/other");
@@ -173,6 +175,22 @@ static void skips_what_is_no_group_and_no_snapshot(void **state)
 	assert_non_null(strstr(rows.text, "1863158402 unfinished\n"));
 	assert_non_null(strstr(rows.text, "1894694402 unfinished\n"));
 	assert_non_null(strstr(rows.text, "1800000002 protected\n"));
+}
+
+/* What is behind it is not shown, and that is not passed over in silence. */
+static void refuses_a_link_in_place_of_a_type_or_group(void **state)
+{
+	struct rows rows = { .count = 0 };
+	struct err err = ERR_INIT;
+	struct snapshot_group g;
+
+	(void)state;
+	assert_int_equal(symlink("host", store_path(&golden, "ct")), 0);
+	assert_int_equal(repo_list_groups(repo, "", on_group, &rows, &err), -ENOTDIR);
+	assert_non_null(strstr(err.text, "ct: "));
+	assert_int_equal(symlink("split", store_path(&golden, "host/link")), 0);
+	snapshot_group_parse("host/link", "", &g, NULL);
+	assert_int_equal(repo_list_snapshots(repo, &g, on_snapshot, &rows, &err), -ENOTDIR);
 }
 
 static void stops_at_the_deepest_namespace(void **state)
@@ -558,6 +576,7 @@ int main(void)
 		WITH_STORE(lists_groups_with_newest_backup_and_owner),
 		WITH_STORE(lists_snapshots_of_a_group),
 		WITH_STORE(skips_what_is_no_group_and_no_snapshot),
+		WITH_STORE(refuses_a_link_in_place_of_a_type_or_group),
 		WITH_STORE(stops_at_the_deepest_namespace),
 		WITH_STORE(ends_a_listing_when_the_visitor_says_so),
 		WITH_STORE(leaves_out_an_owner_that_is_no_line_of_text),
