@@ -99,9 +99,9 @@ const struct cmd cmd_forget = {
 
 struct target {
 	const char *repository, *ns, *format;
-	bool json;
+	bool json, is_group;
 	struct repo *repo;
-	struct snapshot_name name;
+	struct snapshot_name name; /* of a group: its first member alone */
 };
 
 static void target_release(struct target *t)
@@ -116,15 +116,21 @@ static int target_open(struct target *t, const char *snapshot, struct err *err)
 {
 	int rc = open_repo(t->repository, &t->repo, err);
 
-	return rc < 0 ? rc : repo_resolve(t->repo, snapshot, t->ns, &t->name, err);
+	if (rc < 0)
+		return rc;
+	return t->is_group ? snapshot_group_parse(snapshot, t->ns, &t->name.group, err) :
+			     repo_resolve(t->repo, snapshot, t->ns, &t->name, err);
 }
+
+/* No option more than the others have. */
+static const struct opt no_option = { 0 };
 
 /* A command that changes something: `count` arguments, the first of them the snapshot; -1 to go
  * on, or an exit status. */
-static int target_change(const struct cmd *self, struct target *t, int argc, char **argv,
-			 size_t wanted, char ***args)
+static int target_change(const struct cmd *self, struct target *t, const struct opt *option,
+			 int argc, char **argv, size_t wanted, char ***args)
 {
-	const struct opt table[] = { TARGET_OPTS(*t), { 0 } };
+	const struct opt table[] = { TARGET_OPTS(*t), *option, { 0 } };
 	struct err err = ERR_INIT;
 	size_t count;
 	int status = opts_parse(self, table, argc, argv, wanted, wanted, args, &count);
@@ -136,9 +142,11 @@ static int target_change(const struct cmd *self, struct target *t, int argc, cha
 }
 
 /* One that shows something. */
-static int target_show(const struct cmd *self, struct target *t, int argc, char **argv)
+static int target_show(const struct cmd *self, struct target *t, const struct opt *option, int argc,
+		       char **argv)
 {
-	const struct opt table[] = { TARGET_OPTS(*t), CMD_OPT_OUTPUT_FORMAT(t->format), { 0 } };
+	const struct opt table[] = { TARGET_OPTS(*t), CMD_OPT_OUTPUT_FORMAT(t->format), *option,
+				     { 0 } };
 	struct err err = ERR_INIT;
 	char **args;
 	size_t count;
@@ -158,6 +166,15 @@ static int done(int rc, const struct err *err)
 }
 
 /* --- notes --- */
+
+#define OPT_GROUP(t) \
+	{ "group", 0, OPT_FLAG, &(t).is_group, NULL, "the argument is a group, TYPE/ID: its own notes" }
+
+static int set_notes(const struct target *t, const char *text, struct err *err)
+{
+	return t->is_group ? repo_set_group_notes(t->repo, &t->name.group, text, err) :
+			     repo_set_notes(t->repo, &t->name, text, err);
+}
 
 /* As it is, with a line's end if it has none; what a terminal would obey becomes '?'. */
 static int print_text(struct wbuf *text)
@@ -179,12 +196,14 @@ static int run_notes_show(const struct cmd *self, int argc, char **argv)
 {
 	AUTO(target) struct target t = { .ns = "" };
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
+	const struct opt group = OPT_GROUP(t);
 	struct err err = ERR_INIT;
-	int status = target_show(self, &t, argc, argv);
+	int status = target_show(self, &t, &group, argc, argv);
 
 	if (status >= 0)
 		return status;
-	int rc = repo_get_notes(t.repo, &t.name, &text, &err);
+	int rc = t.is_group ? repo_get_group_notes(t.repo, &t.name.group, &text, &err) :
+			      repo_get_notes(t.repo, &t.name, &text, &err);
 	if (rc < 0)
 		return cmd_failed(&err, rc);
 	if (!t.json)
@@ -196,29 +215,31 @@ static int run_notes_show(const struct cmd *self, int argc, char **argv)
 static int run_notes_set(const struct cmd *self, int argc, char **argv)
 {
 	AUTO(target) struct target t = { .ns = "" };
+	const struct opt group = OPT_GROUP(t);
 	struct err err = ERR_INIT;
 	char **args;
-	int status = target_change(self, &t, argc, argv, 2, &args);
+	int status = target_change(self, &t, &group, argc, argv, 2, &args);
 
-	return status >= 0 ? status : done(repo_set_notes(t.repo, &t.name, args[1], &err), &err);
+	return status >= 0 ? status : done(set_notes(&t, args[1], &err), &err);
 }
 
 static int run_notes_clear(const struct cmd *self, int argc, char **argv)
 {
 	AUTO(target) struct target t = { .ns = "" };
+	const struct opt group = OPT_GROUP(t);
 	struct err err = ERR_INIT;
 	char **args;
-	int status = target_change(self, &t, argc, argv, 1, &args);
+	int status = target_change(self, &t, &group, argc, argv, 1, &args);
 
-	return status >= 0 ? status : done(repo_set_notes(t.repo, &t.name, "", &err), &err);
+	return status >= 0 ? status : done(set_notes(&t, "", &err), &err);
 }
 
 static const struct cmd notes_commands[] = {
-	{ "notes show", "SNAPSHOT", "Show the notes of a snapshot", NULL, run_notes_show },
-	{ "notes set", "SNAPSHOT TEXT", "Replace the notes of a snapshot",
+	{ "notes show", "SNAPSHOT", "Show the notes of a snapshot or group", NULL, run_notes_show },
+	{ "notes set", "SNAPSHOT TEXT", "Replace the notes of a snapshot or group",
 	  "The first line of TEXT is shown beside the snapshot by the server and its clients.",
 	  run_notes_set },
-	{ "notes clear", "SNAPSHOT", "Remove the notes of a snapshot", NULL, run_notes_clear },
+	{ "notes clear", "SNAPSHOT", "Remove the notes of a snapshot or group", NULL, run_notes_clear },
 };
 
 static int run_notes(const struct cmd *self, int argc, char **argv)
@@ -230,7 +251,7 @@ static int run_notes(const struct cmd *self, int argc, char **argv)
 const struct cmd cmd_notes = {
 	.name = "notes",
 	.synopsis = "COMMAND",
-	.summary = "Show and change the notes of snapshots",
+	.summary = "Show and change the notes of snapshots and groups",
 	.run = run_notes,
 };
 
@@ -241,7 +262,7 @@ static int run_protect_show(const struct cmd *self, int argc, char **argv)
 	AUTO(target) struct target t = { .ns = "" };
 	struct err err = ERR_INIT;
 	bool is_protected;
-	int status = target_show(self, &t, argc, argv);
+	int status = target_show(self, &t, &no_option, argc, argv);
 
 	if (status >= 0)
 		return status;
@@ -257,7 +278,7 @@ static int set_protected(const struct cmd *self, int argc, char **argv, bool is_
 	AUTO(target) struct target t = { .ns = "" };
 	struct err err = ERR_INIT;
 	char **args;
-	int status = target_change(self, &t, argc, argv, 1, &args);
+	int status = target_change(self, &t, &no_option, argc, argv, 1, &args);
 
 	return status >= 0 ? status :
 			     done(repo_set_protected(t.repo, &t.name, is_protected, &err), &err);

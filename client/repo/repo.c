@@ -234,6 +234,18 @@ int repo_set_notes(struct repo *r, const struct snapshot_name *name, const char 
 	return r->ops->care ? r->ops->care->set_notes(r, name, notes, err) : no_care(r, err);
 }
 
+int repo_get_group_notes(struct repo *r, const struct snapshot_group *group, struct wbuf *out,
+			 struct err *err)
+{
+	return r->ops->care ? r->ops->care->get_group_notes(r, group, out, err) : no_care(r, err);
+}
+
+int repo_set_group_notes(struct repo *r, const struct snapshot_group *group, const char *notes,
+			 struct err *err)
+{
+	return r->ops->care ? r->ops->care->set_group_notes(r, group, notes, err) : no_care(r, err);
+}
+
 int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected, struct err *err)
 {
 	return r->ops->care ? r->ops->care->get_protected(r, name, is_protected, err) : no_care(r, err);

@@ -209,6 +209,10 @@ struct repo_care_ops {
 			 struct err *err);
 	int (*set_notes)(struct repo *r, const struct snapshot_name *name, const char *notes,
 			 struct err *err);
+	int (*get_group_notes)(struct repo *r, const struct snapshot_group *group, struct wbuf *out,
+			       struct err *err);
+	int (*set_group_notes)(struct repo *r, const struct snapshot_group *group,
+			       const char *notes, struct err *err);
 	int (*get_protected)(struct repo *r, const struct snapshot_name *name, bool *is_protected,
 			     struct err *err);
 	int (*set_protected)(struct repo *r, const struct snapshot_name *name, bool is_protected,
@@ -305,6 +309,13 @@ int repo_get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf
 /* Replace them; "" takes them away.  Signatures stay valid.  -EINVAL: not UTF-8. */
 int repo_set_notes(struct repo *r, const struct snapshot_name *name, const char *notes,
 		   struct err *err);
+
+/* The same of a group.  -ENOENT: there is no such group; -EBUSY: a backup of it is running (a
+ * directory's notes are not replaced then). */
+int repo_get_group_notes(struct repo *r, const struct snapshot_group *group, struct wbuf *out,
+			 struct err *err);
+int repo_set_group_notes(struct repo *r, const struct snapshot_group *group, const char *notes,
+			 struct err *err);
 
 /* A protected snapshot is not removed by anyone.  -EBUSY: it is being read or written. */
 int repo_get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected,

@@ -8,6 +8,7 @@
 
 #include "archive/base/cleanup.h"
 #include "archive/blob.h"
+#include "archive/json_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#define GROUP_NOTES "notes"
 
 enum { LIST_SIZE_MAX = 64 << 20 };
 
@@ -280,6 +283,60 @@ int repo_dir_put_log(struct repo *r, const struct snapshot_name *name, const voi
 	return in_held(d, &h, rc, err);
 }
 
+/* --- notes of a group: a file of its own --- */
+
+static int open_group(struct repo_dir *d, const struct snapshot_group *group, int *fd,
+		      struct err *err)
+{
+	char path[SNAPSHOT_PATH_SIZE];
+
+	snapshot_group_path(group, path, sizeof(path));
+	if (!is_there(d, path))
+		return err_set(err, ENOENT, "there is no group %s", path);
+	return repo_dir_file_open_dir(d->root_fd, path, fd, err);
+}
+
+static int get_group_notes(struct repo *r, const struct snapshot_group *group, struct wbuf *out,
+			   struct err *err)
+{
+	AUTO(repo_file) struct repo_file notes = { 0 };
+	AUTO(fd) int fd = -1;
+	int rc = open_group(self(r), group, &fd, err);
+
+	if (rc == 0 && faccessat(fd, GROUP_NOTES, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return 0;
+	if (rc == 0)
+		rc = repo_dir_get_file(fd, GROUP_NOTES, &notes, err);
+	if (rc == 0 && notes.size && wbuf_put(out, notes.data, notes.size) < 0)
+		rc = err_set(err, -out->failed, "the notes are too long");
+	return in_store(self(r), rc, err);
+}
+
+static int set_group_notes(struct repo *r, const struct snapshot_group *group, const char *notes,
+			   struct err *err)
+{
+	AUTO(repo_dir_lock) struct repo_dir_lock lock = REPO_DIR_LOCK_INIT;
+	const struct snapshot_name any = { .group = *group };
+	struct repo_dir *d = self(r);
+	AUTO(fd) int fd = -1;
+	int rc = repo_dir_check_writable(d, err);
+
+	if (rc < 0)
+		return rc;
+	if (!json_text_is_utf8(notes, strlen(notes)))
+		return err_set(err, EINVAL, "the notes are not UTF-8");
+	/* Look before locking: a mistyped name must not leave a lock file behind. */
+	rc = open_group(d, group, &fd, err);
+	if (rc == 0)
+		rc = repo_dir_lock_take(&d->locks, REPO_DIR_LOCK_GROUP, REPO_DIR_LOCK_EXCLUSIVE, 0, &any,
+					&lock, err);
+	if (rc == 0 && notes[0])
+		rc = repo_dir_file_replace(fd, GROUP_NOTES, notes, strlen(notes), &d->locks.owner, err);
+	else if (rc == 0 && unlinkat(fd, GROUP_NOTES, 0) < 0 && errno != ENOENT)
+		rc = err_sys(err, errno, GROUP_NOTES);
+	return in_store(d, rc, err);
+}
+
 /* --- protection --- */
 
 static int get_protected(struct repo *r, const struct snapshot_name *name, bool *is_protected,
@@ -452,6 +509,8 @@ const struct repo_care_ops REPO_DIR_CARE = {
 	.forget_group = forget_group,
 	.get_notes = get_notes,
 	.set_notes = set_notes,
+	.get_group_notes = get_group_notes,
+	.set_group_notes = set_group_notes,
 	.get_protected = get_protected,
 	.set_protected = set_protected,
 	.make_ns = make_ns,

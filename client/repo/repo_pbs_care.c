@@ -112,32 +112,79 @@ static int forget_group(struct repo *r, const struct snapshot_group *group, stru
 
 /* --- notes --- */
 
-static int get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf *out,
-		     struct err *err)
+static int take_notes(struct repo *r, const char *path, json_t *params, struct wbuf *out,
+		      int *status, struct err *err)
 {
 	AUTO(json) json_t *notes = NULL;
-	int status;
-	int rc = call(r, "GET", STORE "/notes", repo_pbs_snapshot_params(name), &notes, &status,
-		      err);
+	int rc = call(r, "GET", path, params, &notes, status, err);
 
 	if (rc < 0)
-		return check_there(r, name, status, rc, err);
+		return rc;
 	if (!json_is_string(notes))
 		return err_set(err, EPROTO, "%s: the server's notes are no text", r->spelling);
 	rc = wbuf_put(out, json_string_value(notes), json_string_length(notes));
 	return rc < 0 ? err_set(err, -rc, "%s: the notes are too long", r->spelling) : 0;
 }
 
+static int give_notes(struct repo *r, const char *path, json_t *params, const char *notes,
+		      int *status, struct err *err)
+{
+	*status = 0;
+	if (json_text_is_utf8(notes, strlen(notes)))
+		return change(r, "PUT", path, params, "notes", json_string(notes), status, err);
+	json_decref(params);
+	return err_set(err, EINVAL, "the notes are not UTF-8");
+}
+
+static int get_notes(struct repo *r, const struct snapshot_name *name, struct wbuf *out,
+		     struct err *err)
+{
+	int status;
+	int rc = take_notes(r, STORE "/notes", repo_pbs_snapshot_params(name), out, &status, err);
+
+	return check_there(r, name, status, rc, err);
+}
+
 static int set_notes(struct repo *r, const struct snapshot_name *name, const char *notes,
 		     struct err *err)
 {
 	int status;
+	int rc = give_notes(r, STORE "/notes", repo_pbs_snapshot_params(name), notes, &status, err);
 
-	if (!json_text_is_utf8(notes, strlen(notes)))
-		return err_set(err, EINVAL, "the notes are not UTF-8");
-	int rc = change(r, "PUT", STORE "/notes", repo_pbs_snapshot_params(name), "notes",
-			json_string(notes), &status, err);
 	return check_there(r, name, status, rc, err);
+}
+
+/* For calls about a group: -ENOENT, if it is not in the list. */
+static int check_group_there(struct repo *r, const struct snapshot_group *group, int status, int rc,
+			     struct err *err)
+{
+	struct found f = { .time = 0 };
+	char path[SNAPSHOT_PATH_SIZE];
+
+	if (rc == 0 || status != STATUS_REFUSED ||
+	    repo_pbs_list_snapshots(r, group, look, &f, NULL) < 0 || f.is_there)
+		return rc;
+	snapshot_group_path(group, path, sizeof(path));
+	return err_set(err, ENOENT, "%s: there is no group %s", r->spelling, path);
+}
+
+static int get_group_notes(struct repo *r, const struct snapshot_group *group, struct wbuf *out,
+			   struct err *err)
+{
+	int status;
+	int rc = take_notes(r, STORE "/group-notes", repo_pbs_group_params(group), out, &status, err);
+
+	return check_group_there(r, group, status, rc, err);
+}
+
+static int set_group_notes(struct repo *r, const struct snapshot_group *group, const char *notes,
+			   struct err *err)
+{
+	int status;
+	int rc = give_notes(r, STORE "/group-notes", repo_pbs_group_params(group), notes, &status,
+			    err);
+
+	return check_group_there(r, group, status, rc, err);
 }
 
 /* --- the log --- */
@@ -288,6 +335,8 @@ const struct repo_care_ops REPO_PBS_CARE = {
 	.forget_group = forget_group,
 	.get_notes = get_notes,
 	.set_notes = set_notes,
+	.get_group_notes = get_group_notes,
+	.set_group_notes = set_group_notes,
 	.get_protected = get_protected,
 	.set_protected = set_protected,
 	.make_ns = make_ns,

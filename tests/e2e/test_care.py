@@ -207,3 +207,38 @@ def test_bad_usage(pxarfs, store):
                  ["namespaces", "create"], ["status", "x"], ["protect", "set", OLD, "yes"],
                  ["notes", "show", "--output-format", "xml", OLD]):
         pxarfs(*args, status=2)
+
+
+@pytest.mark.both_backends
+def test_a_group_has_notes_of_its_own(pxarfs, store):
+    group = ("-r", store, "--group", "host/split")
+    assert shown(pxarfs, "notes", *group) == ("", "")
+    text = "of the “group”\nline two"
+    pxarfs("notes", "set", *group, text)
+    assert shown(pxarfs, "notes", *group) == (text, text + "\n")
+    assert (store / "host/split/notes").read_text() == text
+    assert (store / "host/split/notes").stat().st_mode & 0o777 == 0o644
+    assert shown(pxarfs, "notes", "-r", store, "host/split")[0] == ""  # the newest snapshot's
+    pxarfs("notes", "clear", *group)
+    pxarfs("notes", "clear", *group)
+    assert shown(pxarfs, "notes", *group) == ("", "")
+    locks = lock_files(store)
+    for command in (("show", "--group", "host/none"), ("set", "--group", "host/none", "text")):
+        assert "no group host/none" in pxarfs("notes", *command, "-r", store, status=1).stderr
+    assert lock_files(store) == locks
+    for bad in ("host/split/latest", OLD, "host", ""):
+        pxarfs("notes", "show", "-r", store, "--group", bad, status=1)
+    done = pxarfs("notes", "set", *group, b"\xff".decode(errors="surrogateescape"), status=1)
+    assert "UTF-8" in done.stderr
+    assert sorted(os.listdir(store / "host/split")) == sorted(
+        [os.path.basename(n) for n in (OLD, NEW)] + ["2027-01-15T08:00:02Z", "owner"] +
+        ["notes"] * (store / "host/split/notes").exists())
+
+
+def test_notes_of_a_group_with_a_backup_stay(pxarfs, store):
+    pxarfs("notes", "set", "-r", store, "--group", "host/split", "one")
+    with open(store / ".pxarfs/locks/host-split", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = pxarfs("notes", "set", "-r", store, "--group", "host/split", "two", status=1)
+        assert "host/split" in done.stderr
+        assert shown(pxarfs, "notes", "-r", store, "--group", "host/split")[0] == "one"
