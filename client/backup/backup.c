@@ -123,7 +123,8 @@ static int open_session(struct backup *b, struct err *err)
 	if (rc == 0 && b->writer && rate.rate)
 		rc = repo_rate_limit(&b->writer, &rate, err);
 	if (rc == 0)
-		rc = previous_open(&b->previous, b->params, b->writer, err);
+		rc = previous_open(&b->previous, b->params, b->writer,
+				   upload_pool_known(b->pool), err);
 	if (rc < 0)
 		return rc;
 	decide_names(b);
@@ -202,6 +203,8 @@ static int run_archive(struct backup *b, size_t spec_index, struct backup_stream
 				      err);
 	if (rc < 0)
 		return rc;
+	if (b->previous.distrusted && !change)
+		meta.usable = payload.usable = false;
 	b->compared = b->compared || change;
 	/* The payload's entry stands before the metadata's in the manifest. */
 	struct backup_archive archive = {

@@ -161,6 +161,15 @@ int known_add(struct known_set *k, const struct digest *digest)
 	return rc;
 }
 
+void known_forget(struct known_set *k)
+{
+	pthread_mutex_lock(&k->lock);
+	for (size_t i = 0; i < k->table.capacity; i++)
+		if (k->table.states[i] == STATE_BEFORE)
+			k->table.states[i] = STATE_ABSENT;
+	pthread_mutex_unlock(&k->lock);
+}
+
 int known_claim(struct known_set *k, const struct digest *digest, enum known *out)
 {
 	size_t slot;

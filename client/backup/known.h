@@ -35,6 +35,10 @@ DEFINE_AUTO_PTR(known_set)
 /* A previous index has this chunk.  -ENOMEM. */
 int known_add(struct known_set *k, const struct digest *digest);
 
+/* Chunks of previous indexes are not taken for known any more, but for what this run has stored or
+ * reused by now. */
+void known_forget(struct known_set *k);
+
 /* -ENOMEM. */
 int known_claim(struct known_set *k, const struct digest *digest, enum known *out);
 void known_settle(struct known_set *k, const struct digest *digest, bool stored);

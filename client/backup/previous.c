@@ -93,12 +93,14 @@ static int find_newest(struct previous *p, struct err *err)
 }
 
 int previous_open(struct previous *p, const struct backup_params *params,
-		  struct repo_writer *writer, struct err *err)
+		  struct repo_writer *writer, struct known_set *known, struct err *err)
 {
 	const struct snapshot_name *name = writer ? repo_writer_previous(writer) : NULL;
 	int rc = 0;
 
-	*p = (struct previous){ .params = params, .writer = writer, .exists = name != NULL };
+	*p = (struct previous){
+		.params = params, .writer = writer, .known = known, .exists = name != NULL
+	};
 	if (name)
 		p->name = *name;
 	if (!writer)
@@ -185,10 +187,28 @@ bool previous_find_archive(const struct previous *p, const char *name,
 
 /* --- comparing --- */
 
+/* Chunks of it are damaged, so what this snapshot has in common with it is stored anew.  Those that
+ * are in place of the damaged ones cannot have been taken over yet: their content is still to come. */
+static void distrust(struct previous *p)
+{
+	p->distrusted = true;
+	if (!p->writer)
+		return;
+	if (repo_writer_distrust(p->writer))
+		known_forget(p->known);
+	else
+		say(p, BACKUP_MESSAGE_LOST,
+		    "damaged chunks that this snapshot has in common with the previous one stay "
+		    "damaged: have the server verify that one, then back up again");
+}
+
 static void on_change_note(void *arg, const char *text)
 {
-	say(arg, BACKUP_MESSAGE_WARNING, "the previous snapshot is damaged, files are read from "
-	    "here on: %s", text);
+	struct previous *p = arg;
+
+	say(p, BACKUP_MESSAGE_WARNING,
+	    "the previous snapshot is damaged, files are read from here on: %s", text);
+	distrust(p);
 }
 
 static int open_change(struct previous *p, const struct archive_name *archive, int64_t began,
@@ -231,6 +251,8 @@ int previous_compare(struct previous *p, const char *spec_name,
 	if (rc < 0)
 		say(p, BACKUP_MESSAGE_WARNING, "%s: every file is read: %s", spec_name,
 		    err_text(&why, rc));
+	if (rc < 0)
+		distrust(p);
 	return 0;
 }
 

@@ -16,22 +16,25 @@
 #include "archive/fidx.h"
 #include "client/backup/backup.h"
 #include "client/backup/change.h"
+#include "client/backup/known.h"
 
 struct previous {
 	const struct backup_params *params;
 	struct repo_writer *writer; /* NULL: a dry run */
+	struct known_set *known; /* where its chunks are entered; borrowed */
 	struct repo_reader *reader; /* open in a dry run, otherwise once content is compared */
 	bool exists;
 	struct snapshot_name name;
 	struct manifest *manifest; /* NULL: there is none, or it is not usable */
+	bool distrusted; /* damage was met: what it has is not to be taken for stored */
 	bool knows_names; /* from the manifest, usable or not */
 	enum archive_names names;
 };
 
 /* Look for it: what the writer session says, or in a dry run (NULL) the newest snapshot.  The
- * writer is lent.  Fails only with the repository. */
+ * writer and the set are lent.  Fails only with the repository. */
 int previous_open(struct previous *p, const struct backup_params *params,
-		  struct repo_writer *writer, struct err *err);
+		  struct repo_writer *writer, struct known_set *known, struct err *err);
 void previous_release(struct previous *p);
 
 /* The archive of that name, in either convention of split archives; a legacy one is of no use

@@ -71,6 +71,14 @@ int repo_writer_reuse_chunk(struct repo_writer *w, const struct digest *digest,
 	return w->ops->reuse_chunk(w, digest, err);
 }
 
+bool repo_writer_distrust(struct repo_writer *w)
+{
+	if (!w->ops->distrust)
+		return false;
+	w->ops->distrust(w);
+	return true;
+}
+
 int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, const void *data,
 			  size_t size, size_t plain_size, bool *duplicate, struct err *err)
 {

@@ -125,6 +125,7 @@ struct repo_writer_ops {
 	int (*get_previous)(struct repo_writer *w, const char *name, struct repo_file *out,
 			    struct err *err);
 	int (*reuse_chunk)(struct repo_writer *w, const struct digest *digest, struct err *err);
+	void (*distrust)(struct repo_writer *w); /* NULL: nothing can be done */
 	int (*put_chunk)(struct repo_writer *w, const struct digest *digest, const void *data,
 			 size_t size, size_t plain_size, bool *duplicate, struct err *err);
 	/* `image_size` 0: a dynamic index */
@@ -161,6 +162,10 @@ int repo_writer_get_previous(struct repo_writer *w, const char *name, struct rep
  * not there (any more), so put it. */
 int repo_writer_reuse_chunk(struct repo_writer *w, const struct digest *digest,
 			    struct err *err);
+
+/* Some of what is stored was found damaged: from here on a chunk that is put takes the place of one
+ * that is there, unless that is whole.  False: the repository cannot do that. */
+bool repo_writer_distrust(struct repo_writer *w);
 
 /* Store a chunk in its stored form.  `*duplicate` (may be NULL): it was there already. */
 int repo_writer_put_chunk(struct repo_writer *w, const struct digest *digest, const void *data,

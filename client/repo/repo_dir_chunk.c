@@ -172,6 +172,14 @@ static int check_encrypted(int chunks_fd, const struct chunk_path *p, enum blob_
 	return 0;
 }
 
+static bool is_whole(int chunks_fd, const struct chunk_path *p)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(REPO_DIR_CHUNK_SIZE_MAX);
+
+	return repo_dir_file_read(chunks_fd, p->text, REPO_DIR_CHUNK_SIZE_MAX, &stored, NULL) == 0 &&
+	       blob_verify_crc(stored.data, stored.size, NULL) == 0;
+}
+
 /* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse. */
 static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
 			 enum blob_kind kind, struct err *err)
@@ -212,7 +220,8 @@ static int open_tmp(struct repo_dir_file_tmp *tmp, int chunks_fd, const struct c
 }
 
 int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
-		       const struct repo_dir_owner *o, bool *duplicate, struct err *err)
+		       bool check, const struct repo_dir_owner *o, bool *duplicate,
+		       struct err *err)
 {
 	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
 	struct chunk_path p = path_of(digest);
@@ -227,6 +236,8 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	rc = keep_existing(chunks_fd, &p, size, kind, err);
 	if (rc < 0)
 		return rc;
+	if (rc > 0 && check && !is_whole(chunks_fd, &p))
+		rc = 0;
 	if (duplicate)
 		*duplicate = rc > 0;
 	if (rc > 0)

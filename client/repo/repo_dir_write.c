@@ -21,6 +21,7 @@
 #include "archive/blob.h"
 #include "archive/index_writer.h"
 
+#include <stdatomic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -52,6 +53,7 @@ struct dir_writer {
 	struct repo_dir_previous previous;
 	int fd; /* the new folder */
 	bool made_group, made_folder, is_finished;
+	atomic_bool distrusts; /* chunks that are there already */
 
 	pthread_mutex_t mutex; /* guards the two below */
 	struct repo_index *indexes; /* open ones */
@@ -102,6 +104,11 @@ static int writer_reuse_chunk(struct repo_writer *base, const struct digest *dig
 	return rc < 0 ? err_wrap(err, rc, "%s", d->base.spelling) : 0;
 }
 
+static void writer_distrust(struct repo_writer *base)
+{
+	self(base)->distrusts = true;
+}
+
 static int writer_put_chunk(struct repo_writer *base, const struct digest *digest,
 			    const void *data, size_t size, size_t plain_size, bool *duplicate,
 			    struct err *err)
@@ -110,7 +117,8 @@ static int writer_put_chunk(struct repo_writer *base, const struct digest *diges
 	int rc;
 
 	(void)plain_size;
-	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, &d->locks.owner, duplicate, err);
+	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, self(base)->distrusts,
+				&d->locks.owner, duplicate, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", d->base.spelling) : 0;
 }
 
@@ -388,6 +396,7 @@ static const struct repo_writer_ops WRITER_OPS = {
 	.previous = writer_previous,
 	.get_previous = writer_get_previous,
 	.reuse_chunk = writer_reuse_chunk,
+	.distrust = writer_distrust,
 	.put_chunk = writer_put_chunk,
 	.index_open = writer_index_open,
 	.index_add = writer_index_add,

@@ -71,6 +71,11 @@ static int limited_reuse_chunk(struct repo_writer *w, const struct digest *diges
 	return repo_writer_reuse_chunk(self(w)->inner, digest, err);
 }
 
+static void limited_distrust(struct repo_writer *w)
+{
+	repo_writer_distrust(self(w)->inner);
+}
+
 static int limited_put_chunk(struct repo_writer *w, const struct digest *digest,
 			     const void *data, size_t size, size_t plain_size, bool *duplicate,
 			     struct err *err)
@@ -126,6 +131,7 @@ int repo_rate_limit(struct repo_writer **w, const struct repo_rate *rate, struct
 		.previous = limited_previous,
 		.get_previous = limited_get_previous,
 		.reuse_chunk = limited_reuse_chunk,
+		.distrust = (*w)->ops->distrust ? limited_distrust : NULL,
 		.put_chunk = limited_put_chunk,
 		.index_open = limited_index_open,
 		.index_add = (*w)->ops->index_add,

@@ -380,7 +380,8 @@ def test_chunks_that_vanished_are_made_again(pxarfs, folder, repo):
     backup.assert_shows()
 
 
-def test_damaged_metadata_of_the_last_snapshot_means_reading(pxarfs, folder, repo):
+@pytest.mark.parametrize("args", [[], ["--rate", "1GiB"]], ids=["", "rate"])
+def test_damaged_metadata_of_the_last_snapshot_means_reading(pxarfs, folder, repo, args):
     tree = make_tree(folder / "tree")
     backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
     backup()
@@ -389,10 +390,31 @@ def test_damaged_metadata_of_the_last_snapshot_means_reading(pxarfs, folder, rep
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    out = backup()
+    out = backup(*args)
     assert "files are read" in out["said"] or "every file is read" in out["said"]
     assert out["reading"]["unchanged-files"] == 0
-    # known chunks are not stored again, so the damage stays: as in any mode, until a verification
+    backup.assert_shows()
+    for f in out["files"]:
+        datastore.stream(repo, repo / out["snapshot"] / f["filename"])  # proves every digest
+    assert "files are read" not in backup()["said"]
+
+
+def test_one_damaged_chunk_of_metadata_is_stored_anew(pxarfs, folder, repo):
+    """Found in the midst of it: what was taken over before that is whole."""
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
+    backup()
+    for where in 0.5, 0.9, 0.1:
+        found = indexes(repo, 41)[0]
+        path = datastore.chunk_path(repo, found[int(where * len(found))][1])
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        out = backup()
+        assert "the previous snapshot is damaged" in out["said"] or "every file is" in out["said"]
+        for f in out["files"]:
+            datastore.stream(repo, repo / out["snapshot"] / f["filename"])
+        backup.assert_shows()
 
 
 @pytest.mark.parametrize("before", ["nothing", "legacy", "other-name", "index-gone"])

@@ -69,6 +69,27 @@ static void a_chunk_of_an_index_is_to_be_touched_once(void **state)
 	assert_int_equal(claim(k, 1), KNOWN_STORED);
 }
 
+static void forgets_what_an_index_has_but_not_what_was_stored(void **state)
+{
+	AUTO(known_set) struct known_set *k = new_set();
+
+	(void)state;
+	for (uint64_t n = 1; n <= 3; n++) {
+		struct digest d = number(n);
+
+		assert_int_equal(known_add(k, &d), 0);
+	}
+	assert_int_equal(claim(k, 1), KNOWN_BEFORE);
+	settle(k, 1, true);
+	assert_int_equal(claim(k, 2), KNOWN_BEFORE); /* and is still at it */
+	known_forget(k);
+	settle(k, 2, true);
+	assert_int_equal(claim(k, 1), KNOWN_STORED);
+	assert_int_equal(claim(k, 2), KNOWN_STORED);
+	assert_int_equal(claim(k, 3), KNOWN_NEW);
+	settle(k, 3, true);
+}
+
 static void a_failed_claim_leaves_the_chunk_to_the_next(void **state)
 {
 	AUTO(known_set) struct known_set *k = new_set();
@@ -157,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chunk_is_new_once_and_stored_after),
 		cmocka_unit_test(a_chunk_of_an_index_is_to_be_touched_once),
+		cmocka_unit_test(forgets_what_an_index_has_but_not_what_was_stored),
 		cmocka_unit_test(a_failed_claim_leaves_the_chunk_to_the_next),
 		cmocka_unit_test(keeps_many_digests_that_look_alike),
 		cmocka_unit_test(stores_each_chunk_once_between_threads),
