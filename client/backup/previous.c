@@ -187,8 +187,9 @@ bool previous_find_archive(const struct previous *p, const char *name,
 
 /* --- comparing --- */
 
-/* Chunks of it are damaged, so what this snapshot has in common with it is stored anew.  Those that
- * are in place of the damaged ones cannot have been taken over yet: their content is still to come. */
+/* Chunks of it are damaged, so what this snapshot has in common with it is stored anew from here on.
+ * What stands for a damaged chunk has not been taken over yet, as the entries in it are still to come;
+ * unless the chunk has nothing but a part of a folder's table, which is only read when it was written. */
 static void distrust(struct previous *p)
 {
 	p->distrusted = true;
