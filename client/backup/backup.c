@@ -434,15 +434,16 @@ static int run_specs(struct backup *b, struct err *err)
 	return has_wrapped_key(b->params) ? run_wrapped_key(b, err) : 0;
 }
 
-static unsigned core_count(void)
+/* One a core, and one more, as some wait for the disk. */
+static unsigned default_threads(void)
 {
 	cpu_set_t set;
 	int n;
 
 	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return 1;
-	n = CPU_COUNT(&set);
-	return n < 1 ? 1 : n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
+		return 2;
+	n = CPU_COUNT(&set) + 1;
+	return n > BACKUP_THREADS_MAX ? BACKUP_THREADS_MAX : (unsigned)n;
 }
 
 static int zstd_level(const struct backup_params *p)
@@ -476,7 +477,7 @@ static int open_journal(struct backup *b, struct err *err)
 
 static int run_session(struct backup *b, struct err *err)
 {
-	unsigned threads = b->params->thread_count ? b->params->thread_count : core_count();
+	unsigned threads = b->params->thread_count ? b->params->thread_count : default_threads();
 	int rc = upload_pool_new(&b->pool, threads, BACKUP_BYTES_MAX, data_key(b->params), err);
 
 	if (rc < 0)

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+enum { OUTPUT_ALIGNMENT = 4096 };
+
 static const size_t OUTPUT_SIZE_MAX = BLOB_ENCODED_SIZE_MAX(CHUNK_SIZE_MAX);
 
 struct upload_pool {
@@ -187,6 +189,21 @@ static size_t beyond_warm(const struct upload_pool *p, size_t bytes)
 	return bytes > p->warm_bytes ? bytes - p->warm_bytes : 0;
 }
 
+/* All the address space at once: the buffer is never moved, and pages that no chunk needs are
+ * never touched.  It begins with a page, as what goes past the page cache must. */
+static int make_output(struct upload_worker *w)
+{
+	if (w->output.data)
+		return 0;
+	w->output.data = aligned_alloc(OUTPUT_ALIGNMENT,
+				       (OUTPUT_SIZE_MAX + OUTPUT_ALIGNMENT - 1) /
+					       OUTPUT_ALIGNMENT * OUTPUT_ALIGNMENT);
+	if (!w->output.data)
+		return -ENOMEM;
+	w->output.capacity = OUTPUT_SIZE_MAX;
+	return 0;
+}
+
 int upload_pool_output_begin(struct upload_worker *w, size_t bytes)
 {
 	struct upload_pool *p = w->pool;
@@ -199,10 +216,8 @@ int upload_pool_output_begin(struct upload_worker *w, size_t bytes)
 	p->output_bytes += extra;
 	pthread_mutex_unlock(&p->lock);
 
-	/* All the address space at once: the buffer is never moved, and pages that no chunk
-	 * needs are never touched. */
 	wbuf_clear(&w->output);
-	return wbuf_reserve(&w->output, OUTPUT_SIZE_MAX) ? 0 : -ENOMEM;
+	return make_output(w);
 }
 
 /* Give the pages behind the warm part back to the kernel. */

@@ -138,7 +138,7 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "fail (default), or skip: go on with zeros for what cannot be read, list it at "
 		  "the end, exit status 3" },
 		{ "threads", 0, OPT_UINT, &s->threads, "COUNT",
-		  "threads that digest, compress and store (default: one a core, at most 16)" },
+		  "threads that digest, compress and store (default: one a core and one, at most 16)" },
 		{ "compression", 0, OPT_UINT, &s->compression, "LEVEL",
 		  "level of zstd: 1 (default, as the official client) to 19; 0: none" },
 		{ "rate", 0, OPT_STRING, &s->rate, "SIZE",

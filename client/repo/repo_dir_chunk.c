@@ -245,9 +245,10 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 
 	rc = open_tmp(&tmp, chunks_fd, &p, o, err);
 	if (rc == 0)
-		rc = repo_dir_file_tmp_write(&tmp, data, size, err);
+		rc = repo_dir_file_tmp_write_through(&tmp, data, size, err);
 	/* No fsync: the session's syncfs() takes care of all of them at once.  It waits for less if
-	 * the disk begins now; where it cannot, all is left to the end. */
+	 * the disk begins now with what did not go past the cache; where it cannot, that is left to
+	 * the end. */
 	if (rc == 0)
 		(void)sync_file_range(tmp.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (rc == 0)

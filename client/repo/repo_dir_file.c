@@ -14,7 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TMP_ATTEMPT_COUNT_MAX = 100 };
+enum {
+	TMP_ATTEMPT_COUNT_MAX = 100,
+	DIRECT_SIZE_MIN = 64 << 10, /* below it waiting costs more than copying */
+	DIRECT_BLOCK_SIZE = 4096,
+};
 
 /* --- folders --- */
 
@@ -244,6 +248,36 @@ int repo_dir_file_tmp_write(struct repo_dir_file_tmp *t, const void *data, size_
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+/* How many of the bytes can go to the disk from where they are.  Only file systems on a disk of
+ * their own say so, which are those where it pays. */
+static size_t direct_size(int fd, const void *data, size_t size)
+{
+	struct statx x;
+
+	if (size < DIRECT_SIZE_MIN || statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) < 0 ||
+	    !(x.stx_mask & STATX_DIOALIGN) || !x.stx_dio_mem_align || !x.stx_dio_offset_align ||
+	    (uintptr_t)data % x.stx_dio_mem_align || DIRECT_BLOCK_SIZE % x.stx_dio_offset_align)
+		return 0;
+	/* Not half a block of the file system: it would be read again to be completed. */
+	return size - size % DIRECT_BLOCK_SIZE;
+}
+
+int repo_dir_file_tmp_write_through(struct repo_dir_file_tmp *t, const void *data, size_t size,
+				    struct err *err)
+{
+	size_t direct = direct_size(t->fd, data, size), done = 0;
+
+	if (direct && fcntl(t->fd, F_SETFL, O_DIRECT) == 0) {
+		ssize_t n = write(t->fd, data, direct);
+
+		/* What it did not take, for whatever reason, is tried once more below. */
+		done = n > 0 ? (size_t)n : 0;
+		if (fcntl(t->fd, F_SETFL, 0) < 0)
+			return err_sys(err, errno, "%s: fcntl", t->name);
+	}
+	return repo_dir_file_tmp_write(t, (const uint8_t *)data + done, size - done, err);
 }
 
 int repo_dir_file_rename_new(int at, const char *from, const char *to)

@@ -75,6 +75,11 @@ int repo_dir_file_tmp_open(struct repo_dir_file_tmp *t, int at, const char *stem
 			   const struct repo_dir_owner *o, struct err *err);
 int repo_dir_file_tmp_write(struct repo_dir_file_tmp *t, const void *data, size_t size,
 			    struct err *err);
+/* The same for the whole of a file that nobody reads soon: what is large goes past the page
+ * cache, its last block apart, where the file system can do so from where `data` lies (the
+ * beginning of a page suits all). */
+int repo_dir_file_tmp_write_through(struct repo_dir_file_tmp *t, const void *data, size_t size,
+				    struct err *err);
 /* fsync (if `sync`), close, rename over `name`. */
 int repo_dir_file_tmp_commit(struct repo_dir_file_tmp *t, const char *name, bool sync,
 			     struct err *err);
