@@ -344,6 +344,59 @@ class MountBench:
                 figure(f"memory after find and tar, {name}", [m.peak_mib()], "MiB",
                        at_most=256 + 25)
 
+    # --- all snapshots in one place ---
+
+    def make_many_snapshots(self, folder):
+        """10,000 snapshots of a group: one backup, and the same files under other times."""
+        rng = random.Random(6)
+        for d in range(10):
+            here = folder / "tree" / f"d{d}"
+            here.mkdir(parents=True)
+            for i in range(50):
+                (here / f"file-{i:02}").write_bytes(rng.randbytes(rng.randrange(8193)))
+        self.backed_up(folder, folder / "tree")
+        group = folder / "store/host/bench"
+        first = next(p for p in group.iterdir() if p.is_dir())
+        for i in range(10_000 - 1):
+            later = group / time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1900000000 + 60 * i))
+            later.mkdir()
+            for path in first.iterdir():
+                os.link(path, later / path.name)
+
+    def mount_all(self, folder):
+        return mounted([PXARFS, "mount", "-f", "-r", folder / "store"], self.work / "mnt")
+
+    def snapshots(self):
+        """10,000 snapshots: listed, entered, and what is kept of them."""
+        folder = self.prepared("many-snapshots", self.make_many_snapshots)
+        if self.prepare_only:
+            return
+        group = folder / "store/host/bench"
+        timed(["ls", "-lR", group])
+        ours, source = [], []
+        for _ in range(self.runs):
+            source.append(timed(["ls", group]))
+            with self.mount_all(folder) as m:
+                ours.append(timed(["ls", m.point / "host/bench"]))
+        beside("ls of 10,000 snapshots", ours, "their folder", source)
+        figure("the same, seconds", ours, "s", at_most=1)
+        with self.mount_all(folder) as m:
+            names = sorted(n for n in os.listdir(m.point / "host/bench") if n != "latest")
+            for name in names[:500]:
+                root = m.point / "host/bench" / name / "root.pxar"
+                timed(["find", root, "-size", "+0", "-name", "file-0*", "-exec", "cat", "{}", "+"])
+            figure("memory after 500 snapshots read", [m.peak_mib()], "MiB", at_most=256 + 25)
+        for count in (100, 10_000):
+            with self.mount_all(folder) as m:
+                group = m.point / "host/bench"
+                os.listdir(group)
+                begin = time.monotonic()
+                for name in names[:count]:
+                    os.listdir(group / name / "root.pxar")
+                milliseconds = (time.monotonic() - begin) * 1000 / count
+                figure(f"{count:,} snapshots entered, each", [milliseconds], "ms")
+                figure("memory then", [m.peak_mib()], "MiB", at_most=256 + 25)
+
     # --- 6 and 7: a slow store, a dead store ---
 
     def make_ten_thousand(self, folder):

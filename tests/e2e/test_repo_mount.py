@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import GOLDEN
+from conftest import GOLDEN, Pxarfs
 
 SPLIT = ["2027-01-15T08:00:02Z", "2027-01-15T08:00:09Z", "2027-01-15T08:00:10Z"]
 
@@ -77,6 +77,7 @@ def add_copy(store, group, old, new):
 
 # --- what there is ---
 
+@pytest.mark.both_backends
 def test_shows_the_repository_as_folders(pxarfs, store):
     with pxarfs.mount(repository=store) as m:
         assert sorted(os.listdir(m.path)) == ["host", "ns"]
@@ -89,6 +90,7 @@ def test_shows_the_repository_as_folders(pxarfs, store):
         assert code_of(os.stat, m.path / "host/split/2027-01-15T08:00:03Z") == errno.ENOENT
 
 
+@pytest.mark.both_backends
 def test_a_namespace_is_also_found_as_a_source_names_it(pxarfs, store):
     with pxarfs.mount(repository=store) as m:
         nested = m.path / "ns/prod/eu/host/nested/latest/root.pxar"
@@ -97,6 +99,7 @@ def test_a_namespace_is_also_found_as_a_source_names_it(pxarfs, store):
         assert os.listdir(m.path / "ns/prod") == ["ns"]  # not twice in a walk
 
 
+@pytest.mark.both_backends
 def test_archives_show_what_their_own_mounts_show(pxarfs, store):
     with pxarfs.mount(repository=store) as m:
         for snapshot in ["host/split/" + SPLIT[0], "host/split/latest", "host/legacy/latest",
@@ -105,6 +108,7 @@ def test_archives_show_what_their_own_mounts_show(pxarfs, store):
                 assert tree_of(m.path / snapshot / "root.pxar") == tree_of(one.path), snapshot
 
 
+@pytest.mark.both_backends
 def test_images_and_blobs_are_files(pxarfs, store):
     snapshot = store / "host/image/2027-01-15T08:00:08Z"
     (snapshot / "client.log.blob").write_bytes((snapshot / "etc.conf.blob").read_bytes())
@@ -158,6 +162,7 @@ def test_refuses_what_is_not_there(pxarfs, store, folder):
 
 # --- keys and damage ---
 
+@pytest.mark.both_backends
 def test_without_the_key_a_snapshot_is_listed_and_not_read(pxarfs, store):
     with pxarfs.mount(repository=store) as m:
         snapshot = m.path / "host/enc/latest"
@@ -170,6 +175,7 @@ def test_without_the_key_a_snapshot_is_listed_and_not_read(pxarfs, store):
         assert "bulk" in os.listdir(m.path / "host/split/latest/root.pxar")
 
 
+@pytest.mark.both_backends
 def test_with_the_key_it_is_read(pxarfs, store):
     key = GOLDEN / "keys" / "none.json"
     with pxarfs.mount(repository=store, options=f"keyfile={key}") as m:
@@ -207,6 +213,7 @@ def test_what_is_broken_does_not_break_what_is_beside_it(pxarfs, store):
 
 # --- what changes ---
 
+@pytest.mark.both_backends
 def test_new_snapshots_appear_and_forgotten_ones_go(pxarfs, store):
     with pxarfs.mount(repository=store, options="refresh=1") as m:
         group = m.path / "host/split"
@@ -232,6 +239,7 @@ def test_new_snapshots_appear_and_forgotten_ones_go(pxarfs, store):
         eventually(lambda: os.listdir(m.path) == ["host"])
 
 
+@pytest.mark.both_backends
 def test_who_is_inside_a_forgotten_snapshot_is_told(pxarfs, store):
     with pxarfs.mount(repository=store, options="refresh=1") as m:
         group = m.path / "host/split"
@@ -268,6 +276,7 @@ def test_an_entered_snapshot_is_locked(pxarfs, store):
 
 # --- what it costs ---
 
+@pytest.mark.both_backends
 def test_nothing_is_fetched_before_somebody_enters(pxarfs, store):
     with pxarfs.mount(repository=store) as m:
         subprocess.run(["find", m.path, "-maxdepth", "3", "-printf", "%s %T@ %p\n"], check=True,
@@ -280,6 +289,80 @@ def test_nothing_is_fetched_before_somebody_enters(pxarfs, store):
         os.stat(m.path / "host/split/latest/root.pxar")
         s = statistics(m)
         assert s["archives"] == 1 and 0 < s["meta_chunks"] <= 2 and s["payload_chunks"] == 0
+
+
+# --- what it asks a server for ---
+
+LISTS = {"namespaces": "GET */namespace", "groups": "GET */groups", "snapshots": "GET */snapshots"}
+
+
+@pytest.fixture
+def served(folder):
+    """The program with servers before its datastores."""
+    program = Pxarfs(folder, serves=True)
+    yield program
+    program.cleanup()
+    for server in program.servers.values():
+        assert server.record.complaints == []
+
+
+def lists_of(server):
+    return {name: server.count(pattern) for name, pattern in LISTS.items()}
+
+
+def test_a_walk_of_the_upper_folders_asks_once_for_each(served, store):
+    server = served.server(str(store))
+    groups = [g for kind in ("host", "vm", "ct") for ns in ("", "ns/prod/", "ns/prod/ns/eu/")
+              if (store / ns / kind).is_dir() for g in os.listdir(store / ns / kind)]
+    with served.mount(repository=store, options="refresh=600") as m:
+        os.listdir(m.path)
+        assert lists_of(server) == {"namespaces": 1, "groups": 1, "snapshots": 0}
+        subprocess.run(["ls", "-l", m.path / "host"], check=True, capture_output=True)
+        assert lists_of(server) == {"namespaces": 1, "groups": 1, "snapshots": 0}
+        for _ in range(2):
+            subprocess.run(["find", m.path, "-maxdepth", "3", "-ls"], check=True,
+                           capture_output=True)
+            lists = lists_of(server)
+            assert lists["namespaces"] == 1 and lists["groups"] == 2
+            assert 1 <= lists["snapshots"] <= len(groups)
+        # no session: of no snapshot was anything asked
+        assert server.count("GET /reader") == 0 and server.count("GET /download*") == 0
+
+
+def test_a_snapshot_is_one_session_whatever_is_read_in_it(served, store):
+    server = served.server(str(store))
+    with served.mount(repository=store, options="refresh=600") as m:
+        snapshot = m.path / "host/image/latest"
+        for name in ("etc.conf", "disk.img", "index.json"):
+            (snapshot / name).read_bytes()
+        os.listdir(snapshot / "etc2.pxar")
+        assert server.count("GET /reader") == 1
+
+
+def test_a_server_that_is_started_anew_is_not_noticed(served, store):
+    server = served.server(str(store))
+    with served.mount(repository=store, options="refresh=1") as m, \
+         served.mount("host/split/latest", "root.pxar", repository=store, name="one") as one:
+        root = m.path / "host/split/latest/root.pxar"
+        assert "bulk" in os.listdir(root)
+        server.kill()
+        server.start()
+        want, have = tree_of(one.path), tree_of(root)
+        assert want == have and len(have) > 100
+        add_copy(store, "host/split", SPLIT[0], "2027-01-15T08:00:30Z")
+        eventually(lambda: "2027-01-15T08:00:30Z" in os.listdir(m.path / "host/split"))
+
+
+def test_while_the_server_is_away_the_last_listing_is_shown(served, store):
+    server = served.server(str(store))
+    with served.mount(repository=store, options="refresh=1,timeout=10") as m:
+        shown = sorted(os.listdir(m.path / "host"))
+        server.kill()
+        eventually(lambda: "shown as it was before" in m.log() or not os.listdir(m.path / "host"))
+        assert sorted(os.listdir(m.path / "host")) == shown
+        server.start()
+        add_copy(store, "host/split", SPLIT[0], "2027-01-15T08:00:30Z")
+        eventually(lambda: "2027-01-15T08:00:30Z" in os.listdir(m.path / "host/split"))
 
 
 def stamp(minutes):
