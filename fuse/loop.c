@@ -43,6 +43,9 @@ struct loop {
 /* The loop whose leader this thread is, or NULL. */
 static _Thread_local struct loop *leader_of;
 
+/* What loop_unhurried() said of the request that this thread processes. */
+static _Thread_local bool unhurried;
+
 /* Ask one more reader to lead, if there is one. */
 static void wake_one(struct loop *l)
 {
@@ -101,6 +104,11 @@ void loop_busy(void)
 	if (l->leading == 0)
 		pthread_cond_signal(&l->turn);
 	pthread_mutex_unlock(&l->lock);
+}
+
+void loop_unhurried(void)
+{
+	unhurried = true;
 }
 
 static void end_loop(struct loop *l)
@@ -186,14 +194,15 @@ static bool lead(struct loop *l, struct fuse_buf *buf)
 
 		if (r != RECEIVED)
 			return r == SPARE;
-		if (l->params.idle_poll)
-			idle_poll_request(l->params.idle_poll, now_us());
 		streak = at_once ? streak + 1 : 0;
 		if (streak == BACKLOG_STREAK) {
 			wake_one(l);
 			streak = 0;
 		}
+		unhurried = false;
 		fuse_session_process_buf(l->session, buf);
+		if (l->params.idle_poll && !unhurried)
+			idle_poll_request(l->params.idle_poll, now_us());
 		if (!leader_of)
 			return true; /* was busy; another one leads now */
 	}

@@ -57,4 +57,8 @@ DEFINE_AUTO_PTR(loop)
  * takes over until it is done.  Does nothing on other threads. */
 void loop_busy(void);
 
+/* From a handler: whoever sent this request need not be woken in a hurry, so it makes no burst
+ * (idle_poll.h).  Does nothing on other threads. */
+void loop_unhurried(void);
+
 #endif

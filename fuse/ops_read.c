@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/ops.h"
 
+#include "fuse/loop.h"
 #include "fuse/reply.h"
 
 enum {
@@ -91,8 +92,8 @@ static int run_read(struct request *rq)
 	if (rc < 0)
 		return rc;
 	mount_count(rq->mount, MOUNT_READ_BYTES, size);
-	if (rq->offset == 0)
-		push_saw(rq->mount->push, rq->shown, tree, e);
+	if (rq->offset == 0 && push_saw(rq->mount->push, rq->shown, tree, e))
+		loop_unhurried();
 	return 0;
 }
 

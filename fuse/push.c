@@ -369,20 +369,22 @@ static void queue_job(struct push *p, struct push_run *run, struct shown *shown)
 	pthread_cond_broadcast(&p->changed);
 }
 
-void push_saw(struct push *p, struct shown *shown, const struct tree *tree,
+bool push_saw(struct push *p, struct shown *shown, const struct tree *tree,
 	      const struct tree_entry *entry)
 {
 	struct push_file file;
 	struct push_run *run;
+	bool in_order = false;
 
 	if (!p)
-		return;
+		return false;
 	describe(tree, shown->slot, entry, &file);
 	pthread_mutex_lock(&p->lock);
-	run = p->stopping ? NULL : push_runs_saw(&p->runs, &file);
+	run = p->stopping ? NULL : push_runs_saw(&p->runs, &file, &in_order);
 	if (run)
 		queue_job(p, run, shown);
 	pthread_mutex_unlock(&p->lock);
+	return in_order;
 }
 
 /* --- beginning and end --- */

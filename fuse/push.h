@@ -44,8 +44,10 @@ bool push_join(struct push *p, unsigned wait_ms);
 void push_free(struct push *p);
 DEFINE_AUTO_PTR(push)
 
-/* The kernel was given `entry`'s content from its start.  `p` NULL: nothing is pushed. */
-void push_saw(struct push *p, struct shown *shown, const struct tree *tree,
+/* The kernel was given `entry`'s content from its start.  True: the reader is one whom files are
+ * pushed to; the later he asks for the next, the more of them are there.  `p` NULL: nothing is
+ * pushed. */
+bool push_saw(struct push *p, struct shown *shown, const struct tree *tree,
 	      const struct tree_entry *entry);
 
 #endif

@@ -44,12 +44,14 @@ static unsigned next_window(const struct push_runs *r, const struct push_run *ru
 	return window < r->window_max ? window : r->window_max;
 }
 
-struct push_run *push_runs_saw(struct push_runs *r, const struct push_file *file)
+struct push_run *push_runs_saw(struct push_runs *r, const struct push_file *file,
+			       bool *in_order)
 {
 	struct push_run *run = find(r, file);
 	bool caught_up, told;
 
 	r->clock++;
+	*in_order = run && file->size <= PUSH_FILE_SIZE_MAX;
 	if (!run) {
 		begin_run(r, file);
 		return NULL;

@@ -58,8 +58,10 @@ struct push_runs {
 };
 
 /* A file was read from its start.  Not NULL: push what follows run->last_entry, then say
- * push_runs_done(); until then the run is busy. */
-struct push_run *push_runs_saw(struct push_runs *r, const struct push_file *file);
+ * push_runs_done(); until then the run is busy.  `*in_order`: its reader is one who gets small
+ * files pushed, and this is such a file. */
+struct push_run *push_runs_saw(struct push_runs *r, const struct push_file *file,
+			       bool *in_order);
 
 enum push_verdict {
 	PUSH_IT,

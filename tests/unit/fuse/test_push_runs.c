@@ -17,6 +17,7 @@ struct trial {
 	unsigned reads, pushes;
 	size_t window_bytes_max;
 	unsigned window_max;
+	bool in_order; /* of the last READ */
 };
 
 static struct trial t;
@@ -74,7 +75,7 @@ static struct push_run *saw(unsigned i)
 {
 	t.reads++;
 	t.cached[i] = true;
-	return push_runs_saw(&t.runs, &t.files[i]);
+	return push_runs_saw(&t.runs, &t.files[i], &t.in_order);
 }
 
 static void read_file(unsigned i)
@@ -138,8 +139,10 @@ static void the_first_file_pushes_nothing_the_second_does(void **state)
 	(void)state;
 	trial_init(same);
 	assert_null(saw(10));
+	assert_false(t.in_order);
 	run = saw(11);
 	assert_non_null(run);
+	assert_true(t.in_order);
 	push_all(run);
 	assert_int_equal(t.pushes, PUSH_WINDOW_MIN);
 	assert_true(t.cached[12] && t.cached[11 + PUSH_WINDOW_MIN]);
@@ -149,7 +152,7 @@ static void the_first_file_pushes_nothing_the_second_does(void **state)
 static void random_reads_push_nothing(void **state)
 {
 	uint64_t seed = 7;
-	unsigned jobs = 0;
+	unsigned jobs = 0, in_order = 0;
 
 	(void)state;
 	trial_init(same);
@@ -160,9 +163,10 @@ static void random_reads_push_nothing(void **state)
 
 		file.begin *= 100;
 		file.end = file.begin + HEADER + file.size;
-		jobs += push_runs_saw(&t.runs, &file) != NULL;
+		jobs += push_runs_saw(&t.runs, &file, &t.in_order) != NULL;
+		in_order += t.in_order;
 	}
-	assert_true(jobs < 10);
+	assert_true(jobs < 10 && in_order < 10);
 }
 
 static void reading_backwards_pushes_nothing(void **state)
@@ -194,7 +198,7 @@ static void archives_are_told_apart(void **state)
 	saw(0);
 	other = t.files[1];
 	other.slot = 1;
-	assert_null(push_runs_saw(&t.runs, &other));
+	assert_null(push_runs_saw(&t.runs, &other, &t.in_order));
 }
 
 static void large_files_are_passed_over(void **state)
@@ -204,6 +208,17 @@ static void large_files_are_passed_over(void **state)
 	for (unsigned i = 0; i < FILES; i++)
 		read_file(i);
 	assert_true(t.reads < FILES / 10 + FILES / 100);
+}
+
+static void a_large_file_is_not_in_order(void **state)
+{
+	(void)state;
+	trial_init(some_huge);
+	saw(1);
+	saw(2);
+	assert_true(t.in_order);
+	saw(3);
+	assert_false(t.in_order);
 }
 
 static void behind_huge_files_it_goes_on(void **state)
@@ -313,6 +328,7 @@ int main(void)
 		cmocka_unit_test(two_readers_are_told_apart),
 		cmocka_unit_test(archives_are_told_apart),
 		cmocka_unit_test(large_files_are_passed_over),
+		cmocka_unit_test(a_large_file_is_not_in_order),
 		cmocka_unit_test(behind_huge_files_it_goes_on),
 		cmocka_unit_test(a_window_is_bounded_in_bytes),
 		cmocka_unit_test(empty_files_are_no_gap_until_they_are_many),
