@@ -40,6 +40,7 @@ enum mount_count {
 	MOUNT_PUSHED, /* files */
 	MOUNT_PUSHED_BYTES,
 	MOUNT_PUSH_REFUSED, /* files that the kernel did not know */
+	MOUNT_CORRECTED, /* files whose counts of links the kernel was told to ask anew */
 	MOUNT_COUNTERS
 };
 
@@ -84,6 +85,10 @@ struct mount {
 	/* What the kernel can do; set by the init operation, before any other. */
 	bool can_skip_open, can_skip_opendir;
 	sem_t ready; /* posted by the init operation */
+
+	/* For threads that tell the kernel something and may outlive the session. */
+	pthread_mutex_t told_lock; /* taken by them and at the session's end alone */
+	struct fuse_session *told; /* told_lock; NULL: before the session begins, after it ends */
 
 	/* Inode numbers of files whose payload header was found right: a read deep in a file
 	 * need not fetch the header's chunk again.  A row is overwritten by the next file

@@ -3,6 +3,8 @@
 
 #include "archive/links.h"
 #include "client/cmd/log.h"
+#include "fuse/inode.h"
+#include "fuse/mount.h"
 #include "fuse/session.h"
 
 #include <errno.h>
@@ -32,6 +34,12 @@ struct nlink {
 	struct fetch_wait *waiting;
 	pthread_t counter, waker;
 	bool has_counter, has_waker;
+	struct mount *mount; /* from nlink_start() */
+	unsigned slot; /* the same */
+
+	/* Entries of the files that were answered without knowing: a ring, the newest stay. */
+	uint64_t *unsure;
+	size_t unsure_count; /* of all; at most NLINK_UNSURE_MAX are kept */
 };
 
 static int read_unless_stopped(struct read_at *self, void *buf, size_t size, uint64_t offset,
@@ -74,6 +82,7 @@ void nlink_free(struct nlink *n)
 	if (n->has_counter)
 		pthread_join(n->counter, NULL);
 	links_release(&n->links);
+	free(n->unsure);
 	pthread_cond_destroy(&n->counted);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
@@ -84,12 +93,22 @@ void nlink_stop(struct nlink *n)
 	n->stopping = true;
 }
 
+/* Under the lock, or when nobody adds to them any more. */
+static size_t unsure_kept(const struct nlink *n)
+{
+	return n->unsure_count < NLINK_UNSURE_MAX ? n->unsure_count : NLINK_UNSURE_MAX;
+}
+
 size_t nlink_memory(struct nlink *n)
 {
 	size_t bytes = sizeof(*n);
 
 	if (atomic_load_explicit(&n->state, memory_order_acquire) == KNOWN)
 		bytes += n->links.capacity * sizeof(n->links.files[0]);
+	pthread_mutex_lock(&n->lock);
+	if (n->unsure)
+		bytes += unsure_kept(n) * sizeof(n->unsure[0]);
+	pthread_mutex_unlock(&n->lock);
 	return bytes;
 }
 
@@ -123,8 +142,32 @@ static int count(struct nlink *n, struct err *err)
 	return links_read(&n->links, tree, &n->meta, secret, err);
 }
 
+/* False: there is no kernel to tell any more.  It waits for no request to do this. */
+static bool ask_anew(const struct nlink *n, uint64_t entry_offset)
+{
+	struct inode i = { .slot = n->slot, .offset = entry_offset };
+	struct mount *m = n->mount;
+	bool told;
+
+	pthread_mutex_lock(&m->told_lock);
+	told = m->told;
+	if (told && fuse_lowlevel_notify_inval_inode(m->told, inode_encode(&i), -1, 0) == 0)
+		mount_count(m, MOUNT_CORRECTED, 1);
+	pthread_mutex_unlock(&m->told_lock);
+	return told;
+}
+
+/* On the counter's thread, when it is known and nobody adds to `unsure` any more. */
+static void take_back(const struct nlink *n, const uint64_t *unsure)
+{
+	for (size_t i = 0; i < unsure_kept(n) && !n->stopping; i++)
+		if (links_names(&n->links, unsure[i]) != SAFE_NAMES && !ask_anew(n, unsure[i]))
+			return;
+}
+
 static void *counter(void *arg)
 {
+	AUTO(free) uint64_t *unsure = NULL;
 	struct nlink *n = arg;
 	struct err err = ERR_INIT;
 	int rc = count(n, &err);
@@ -138,7 +181,11 @@ static void *counter(void *arg)
 	pthread_mutex_lock(&n->lock);
 	atomic_store_explicit(&n->state, rc < 0 ? NEVER : KNOWN, memory_order_release);
 	pthread_cond_broadcast(&n->counted);
+	unsure = n->unsure;
+	n->unsure = NULL;
 	pthread_mutex_unlock(&n->lock);
+	if (rc == 0 && unsure)
+		take_back(n, unsure);
 	return NULL;
 }
 
@@ -182,13 +229,15 @@ static void *waker(void *arg)
 	return NULL;
 }
 
-void nlink_start(struct nlink *n)
+void nlink_start(struct nlink *n, struct mount *mount, unsigned slot)
 {
 	if (atomic_load_explicit(&n->state, memory_order_acquire) != IDLE)
 		return;
 	pthread_mutex_lock(&n->lock);
 	if (n->state == IDLE) {
 		n->state = COUNTING;
+		n->mount = mount;
+		n->slot = slot;
 		n->has_waker = pthread_create(&n->waker, NULL, waker, n) == 0;
 		n->has_counter = n->has_waker &&
 				 pthread_create(&n->counter, NULL, counter, n) == 0;
@@ -201,6 +250,23 @@ void nlink_start(struct nlink *n)
 }
 
 /* --- asking --- */
+
+/* While it is not known, and nobody is to wait: remember who was told so. */
+static struct nlink_answer answer_unsure(struct nlink *n, uint64_t entry_offset)
+{
+	bool unsure;
+
+	pthread_mutex_lock(&n->lock);
+	unsure = n->state == IDLE || n->state == LATE;
+	if (unsure && !n->unsure)
+		n->unsure = malloc(NLINK_UNSURE_MAX * sizeof(n->unsure[0]));
+	if (unsure && n->unsure)
+		n->unsure[n->unsure_count++ % NLINK_UNSURE_MAX] = entry_offset;
+	pthread_mutex_unlock(&n->lock);
+	if (!unsure)
+		return nlink_get(n, entry_offset); /* it has just changed */
+	return (struct nlink_answer){ .names = SAFE_NAMES, .timeout = UNSURE_SECONDS };
+}
 
 struct nlink_answer nlink_get(struct nlink *n, uint64_t entry_offset)
 {
@@ -215,7 +281,7 @@ struct nlink_answer nlink_get(struct nlink *n, uint64_t entry_offset)
 					      .timeout = UNSURE_SECONDS,
 					      .wait = true };
 	default:
-		return (struct nlink_answer){ .names = SAFE_NAMES, .timeout = UNSURE_SECONDS };
+		return answer_unsure(n, entry_offset);
 	}
 }
 

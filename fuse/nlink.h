@@ -7,6 +7,9 @@
  * stream.  The pass starts when someone goes below the archive's root, never at mount; the
  * answers of the first moments wait for it.
  *
+ * What was answered before is taken back at the end of the pass: the kernel is told to ask anew
+ * for the files whose number was wrong.
+ *
  *	IDLE --nlink_start()--> COUNTING --(NLINK_PATIENCE_MS)--> LATE --> KNOWN or NEVER
  *	  2, for 1 s             wait         2, for 1 s          exact     2, for ever
  *
@@ -27,8 +30,12 @@
 enum {
 	NLINK_PATIENCE_MS = 300,
 	NLINK_SINGLE_STREAM_SIZE_MAX = 64 << 20,
+	/* The last answers to take back.  What was answered before that many others was so long
+	 * ago, most likely, that nobody believes it any more; who does, for a second at most. */
+	NLINK_UNSURE_MAX = 1 << 16,
 };
 
+struct mount;
 struct nlink;
 struct nlink *nlink_new(struct archive *archive);
 void nlink_free(struct nlink *n);
@@ -40,8 +47,9 @@ void nlink_stop(struct nlink *n);
 /* Bytes it keeps. */
 size_t nlink_memory(struct nlink *n);
 
-/* Begin to count, unless that has happened.  Cheap. */
-void nlink_start(struct nlink *n);
+/* Begin to count, unless that has happened.  Cheap.  At the end the kernel of `mount` is told
+ * what to ask anew of the archive, whose inode numbers are of `slot`. */
+void nlink_start(struct nlink *n, struct mount *mount, unsigned slot);
 
 struct nlink_answer {
 	nlink_t names;

@@ -162,7 +162,7 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 void ops_went_below(struct request *rq)
 {
 	if (inode_decode(rq->number).offset != 0)
-		nlink_start(rq->shown->nlink);
+		nlink_start(rq->shown->nlink, rq->mount, rq->shown->slot);
 }
 
 /* --- lookup, getattr, readlink --- */

@@ -53,7 +53,7 @@ int ops_run_handle(struct request *rq)
 	if (rc == 0)
 		rc = find(rq, tree, &folder);
 	if (rc == 0 && folder->dir.end != tree->meta_size)
-		nlink_start(rq->shown->nlink);
+		nlink_start(rq->shown->nlink, rq->mount, rq->shown->slot);
 	if (rc == 0 && parent)
 		rc = tree_dir_entry(tree, &rq->meta.base, &folder->dir, &rq->entry, &rq->err);
 	if (rc == 0)

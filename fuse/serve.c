@@ -362,6 +362,18 @@ static int begin_loop(struct server *s, struct err *err)
 	return loop_start(&s->loop, s->session.fuse, &loop, err);
 }
 
+/* From now on `session` may be told things by others than the loop; NULL: by nobody. */
+static bool set_told(struct server *s, struct fuse_session *session)
+{
+	struct timespec until = wait_until(CLOCK_REALTIME, STOP_MS);
+
+	if (pthread_mutex_timedlock(&s->mount.told_lock, &until) != 0)
+		return false;
+	s->mount.told = session;
+	pthread_mutex_unlock(&s->mount.told_lock);
+	return true;
+}
+
 static int begin(struct server *s, struct err *err)
 {
 	int rc = set_up_or_end(s, err);
@@ -376,8 +388,10 @@ static int begin(struct server *s, struct err *err)
 				 is_many(s) ? &ops_repo_table : &ops_table, &s->mount, err);
 	if (rc == 0)
 		rc = session_mount(&s->session, s->params->mount_point, err);
-	if (rc == 0)
+	if (rc == 0) {
+		set_told(s, s->session.fuse);
 		rc = begin_push(s, err);
+	}
 	if (rc == 0 && s->mount.snaps)
 		rc = snaps_start(s->mount.snaps, s->session.fuse, err);
 	if (rc == 0)
@@ -513,6 +527,7 @@ static void tear_down(struct server *s)
 	idle &= end_keeper(s);
 	loop_free(s->loop);
 	idle &= end_metrics(s);
+	idle &= set_told(s, NULL);
 	idle &= !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
 	if (!idle) {
 		/* Somebody still uses the session; unmount past it, and its end goes with us. */
@@ -522,6 +537,7 @@ static void tear_down(struct server *s)
 	session_release(&s->session);
 	release_or_exit(s);
 	pthread_mutex_destroy(&s->mount.starts.lock);
+	pthread_mutex_destroy(&s->mount.told_lock);
 	sem_destroy(&s->mount.ready);
 }
 
@@ -548,6 +564,7 @@ int serve(const struct serve_params *params)
 	s->main = pthread_self();
 	sem_init(&s->mount.ready, 0, 0);
 	pthread_mutex_init(&s->mount.starts.lock, NULL);
+	pthread_mutex_init(&s->mount.told_lock, NULL);
 	block_signals(&signals);
 	rc = s->failure = begin(s, &s->failure_err);
 	if (rc == 0) {

@@ -71,6 +71,8 @@ static const struct row rows[] = {
 	  "Bytes of these files." },
 	{ MOUNT_PUSH_REFUSED, "push_refused", "push_refused_files_total", NULL,
 	  "Files that the kernel did not know when they were to be pushed." },
+	{ MOUNT_CORRECTED, "corrected", "links_corrected_total", NULL,
+	  "Files whose number of links was first answered wrongly, and then corrected." },
 	{ PARKED, "parked", "requests_parked_total", NULL,
 	  "How often a request had to wait for a chunk." },
 	{ WAITING, "waiting", "requests_waiting", NULL, "Requests that wait now." },

@@ -13,7 +13,7 @@ import handmade
 import pytest
 import rows
 
-from test_mount_life import wait_for
+from test_mount_life import statistics, wait_for
 
 FS_IOC_FSGETXATTR = 0x801C581F
 FAT_IOCTL_GET_ATTRIBUTES = 0x80047210
@@ -266,6 +266,19 @@ def test_tar_started_with_the_mount_keeps_every_hard_link(pxarfs, folder):
                    f"tar xf - -C {out}", shell=True, check=True)
     want, have = rows.observe(tree), rows.observe(out)
     assert {p: r.get("links") for p, r in want.items()} == {p: r.get("links") for p, r in have.items()}
+
+
+def test_wrong_counts_of_links_are_corrected_when_the_count_ends(pxarfs, folder):
+    path = folder / "a.pxar"
+    below = handmade.sub([(b"leaf", handmade.file(b"leaf"))])
+    path.write_bytes(handmade.folder([(b"sub", below), (b"top", handmade.file(b"top"))]))
+    with pxarfs.mount(path) as mount:
+        assert os.stat(mount.path / "top").st_nlink == 2
+        assert statistics(mount)["corrected"] == 0
+        os.stat(mount.path / "sub/leaf")
+        # not because a second has passed
+        wait_for(lambda: statistics(mount)["corrected"] > 0)
+        assert os.stat(mount.path / "top").st_nlink == 1
 
 
 def test_links_are_counted_once_somebody_went_below_the_top(pxarfs, folder):

@@ -36,6 +36,9 @@ struct bench {
 	struct err err;
 };
 
+/* A mount that has no kernel to tell. */
+static struct mount no_kernel;
+
 static const struct repo_memory_match any_list = { .call = REPO_MEMORY_LIST };
 static const struct repo_memory_match any_open = { .call = REPO_MEMORY_OPEN };
 static const struct repo_memory_match any_chunk = { .call = REPO_MEMORY_GET_CHUNK };
@@ -598,7 +601,7 @@ static void *use(void *arg)
 		if (archive_tree(shown->archive, &tree, &err) != 0)
 			return "tree";
 		if (i % 3 == 0)
-			nlink_start(shown->nlink);
+			nlink_start(shown->nlink, &no_kernel, shown->slot);
 		shown_let_go(shown);
 	}
 	return NULL;
