@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 enum {
 	SHARD_COUNT = 16, /* a power of two */
@@ -28,6 +29,8 @@ enum {
 	 * counted, so they have a bound of their own. */
 	SPARE_COUNT_MAX = 4,
 	SPARE_BYTES_MAX = 8 << 20,
+	/* What x86 and most others have; where it is another size this is only of no use. */
+	HUGE_PAGE_SIZE = 2 << 20,
 	PAYLOAD_SHARE = 4, /* payload may keep 1/4 of the bound whatever metadata wants */
 };
 
@@ -240,23 +243,45 @@ static bool spare_give(struct chunk_cache *c, uint8_t *data, size_t size)
 	return taken;
 }
 
-/* The contents are what they are: whoever loads a chunk fills all of it. */
+static size_t round_up(size_t size, size_t step)
+{
+	return (size + step - 1) / step * step;
+}
+
+/* Map, or remap, so that huge pages fit: the kernel puts what is a multiple of them where
+ * they begin, and the rest is given back.  NULL: no memory; a spare is what it was. */
+static uint8_t *map_huge(struct mapping spare, size_t size)
+{
+	size_t whole = round_up(size, HUGE_PAGE_SIZE);
+	uint8_t *data = spare.data ? mremap(spare.data, spare.size, whole, MREMAP_MAYMOVE) :
+				     mmap(NULL, whole, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (data == MAP_FAILED)
+		return NULL;
+	if (whole > size)
+		munmap(data + size, whole - size);
+	/* With small pages the faults cost half as much as verifying what is put there. */
+	if (!spare.data)
+		madvise(data, size, MADV_HUGEPAGE);
+	return data;
+}
+
+/* The contents are what they are: whoever loads a chunk fills all of it.  `size`: of whole pages. */
 static uint8_t *map_bytes(struct chunk_cache *c, size_t size)
 {
 	struct mapping spare = spare_take(c);
-	void *data;
+	uint8_t *data;
 
-	if (spare.data) {
-		data = mremap(spare.data, spare.size, size, MREMAP_MAYMOVE);
-		if (data != MAP_FAILED)
-			return data;
+	if (spare.size > size)
+		munmap(spare.data + size, spare.size - size);
+	if (spare.size >= size)
+		return spare.data;
+	data = map_huge(spare, size);
+	if (!data && spare.data) {
 		munmap(spare.data, spare.size);
+		data = map_huge((struct mapping){ .data = NULL }, size);
 	}
-	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (data == MAP_FAILED)
-		return NULL;
-	/* With small pages the faults cost half as much as verifying what is put there. */
-	madvise(data, size, MADV_HUGEPAGE);
 	return data;
 }
 
@@ -266,18 +291,23 @@ static void unmap_bytes(struct chunk_cache *c, uint8_t *data, size_t size)
 		munmap(data, size);
 }
 
+/* Bytes to map for a chunk. */
+static size_t mapped_size(size_t chunk_size)
+{
+	return round_up(CHUNK_ROOM_BEFORE + chunk_size, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 /* Its bytes follow the struct, or lie in a mapping of their own. */
 static struct chunk *chunk_allocate(struct chunk_cache *c, size_t size)
 {
-	size_t room = CHUNK_ROOM_BEFORE + size;
 	bool mapped = size >= MAPPED_SIZE_MIN;
-	struct chunk *chunk = malloc(sizeof(*chunk) + (mapped ? 0 : room));
+	struct chunk *chunk = malloc(sizeof(*chunk) + (mapped ? 0 : CHUNK_ROOM_BEFORE + size));
 	uint8_t *begin;
 
 	if (!chunk)
 		return NULL;
 	*chunk = (struct chunk){ .size = size, .cache = c };
-	begin = mapped ? map_bytes(c, room) : (uint8_t *)(chunk + 1);
+	begin = mapped ? map_bytes(c, mapped_size(size)) : (uint8_t *)(chunk + 1);
 	if (!begin) {
 		free(chunk);
 		return NULL;
@@ -290,7 +320,7 @@ static void chunk_deallocate(struct chunk *chunk)
 {
 	if (chunk->size >= MAPPED_SIZE_MIN)
 		unmap_bytes(chunk->cache, chunk->data - CHUNK_ROOM_BEFORE,
-			    CHUNK_ROOM_BEFORE + chunk->size);
+			    mapped_size(chunk->size));
 	free(chunk);
 }
 

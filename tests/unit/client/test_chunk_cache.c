@@ -112,6 +112,36 @@ static void leaves_room_before_the_bytes(void **state)
 	}
 }
 
+/* Memory goes from chunk to chunk, cut off or grown: none may get any that another one has. */
+static void gives_no_memory_to_two(void **state)
+{
+	enum { KEPT = 8, ROUNDS = 120 };
+	AUTO(chunk_cache) struct chunk_cache *c = chunk_cache_new(4 << 20);
+	struct chunk *kept[KEPT] = { NULL };
+
+	(void)state;
+	for (unsigned n = 0; n < ROUNDS; n++) {
+		size_t size = ((size_t)128 << 10) + (size_t)n * 7919 * 101 % (3 << 20);
+		struct chunk **place = &kept[n * 5 % KEPT];
+
+		chunk_unref(*place);
+		*place = put(c, n, size, n % 2 ? CHUNK_META : CHUNK_PAYLOAD);
+		for (unsigned i = 0; i < KEPT; i++) {
+			const struct chunk *chunk = kept[i];
+			unsigned was;
+
+			if (!chunk)
+				continue;
+			memcpy(&was, chunk->key.bytes, sizeof(was));
+			assert_int_equal(chunk->data[0], was);
+			assert_int_equal(chunk->data[chunk->size / 2], was);
+			assert_int_equal(chunk->data[chunk->size - 1], was);
+		}
+	}
+	for (unsigned i = 0; i < KEPT; i++)
+		chunk_unref(kept[i]);
+}
+
 static void holds_a_chunk_of_no_bytes(void **state)
 {
 	AUTO(chunk_cache) struct chunk_cache *c = chunk_cache_new(1 << 20);
@@ -317,6 +347,7 @@ int main(void)
 		cmocka_unit_test(hides_what_was_not_inserted),
 		cmocka_unit_test(keeps_the_first_of_two_with_one_key),
 		cmocka_unit_test(leaves_room_before_the_bytes),
+		cmocka_unit_test(gives_no_memory_to_two),
 		cmocka_unit_test(holds_a_chunk_of_no_bytes),
 		cmocka_unit_test(stays_within_its_bytes),
 		cmocka_unit_test(counts_tiny_chunks_with_their_bookkeeping),
