@@ -13,27 +13,39 @@ import subprocess
 import sys
 import time
 
-from bench_mount import BUILD, PXARFS, TOP, beside, mounted, timed
+from bench_mount import BUILD, PXARFS, TOP, beside, figure, mounted, timed
 
 sys.path.insert(0, str(TOP / "tests" / "support"))
 
 PEER = BUILD / "tests/support/pbs_peer"
+SLOWLINE = BUILD / "tests/support/slowline"
+LINE_MB = 25  # on the way at 10 Gbit/s and 20 ms
 RATE_MIN = 0.7
 UNCHANGED_MAX = 1.5
 ENTRIES = 150_000
 
 
 @contextlib.contextmanager
-def served(store):
-    """The spelling of the datastore behind a server; what a login needs is in the environment."""
-    import pbs_server  # pylint: disable=import-outside-toplevel
-    pem = pbs_server.identity()
-    with subprocess.Popen([PEER, store, pem], stdout=subprocess.PIPE, text=True) as p:
-        os.environ.update(PBS_PASSWORD="any", PBS_FINGERPRINT=pbs_server.fingerprint(pem))
+def program(*command):
+    """One that prints its port and serves until it is killed."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as p:
         try:
-            yield f"root@pam!bench@localhost:{int(p.stdout.readline())}:store"
+            yield int(p.stdout.readline())
         finally:
             p.kill()
+
+
+@contextlib.contextmanager
+def served(store, away_ms=None):
+    """The spelling of the datastore behind a server, perhaps some way off; what a login needs is in the
+    environment."""
+    import pbs_server  # pylint: disable=import-outside-toplevel
+    pem = pbs_server.identity()
+    os.environ.update(PBS_PASSWORD="any", PBS_FINGERPRINT=pbs_server.fingerprint(pem))
+    with program(PEER, store, pem) as port, \
+            contextlib.nullcontext(port) if away_ms is None else \
+            program(SLOWLINE, str(port), str(away_ms)) as seen:
+        yield f"root@pam!bench@localhost:{seen}:store"
 
 
 class ServerBench:
@@ -104,4 +116,31 @@ class ServerBench:
         beside("1.5 GiB file, first read, server", *self.measure(store, read), at_least=RATE_MIN,
                rate=True)
         shutil.rmtree(store)
+        shutil.rmtree(tree)
+
+    def line(self):
+        """How much is on the way to and from a server far off: what it must be able to be, at any rate.
+
+        A machine that cannot do 10 Gbit/s shows it with a longer way: what counts is the product.
+        """
+        tree, store, point = self.work / "line", self.work / "store-line", self.work / "mnt"
+        tree.mkdir()
+        size = 800  # MB, nothing in it twice
+        with open(tree / "big", "wb") as f:
+            for _ in range(size):
+                f.write(os.urandom(1_000_000))
+        for away_ms in (0, 20, 100, 200):
+            timed([PXARFS, "init", store])
+            with served(store, away_ms) as name:
+                put = timed([PXARFS, "backup", "-r", name, "--backup-id", "big", "--compression", "0",
+                             f"big.pxar:{tree}"])
+                snapshot = "host/big/" + next((store / "host/big").glob("*Z")).name
+                with mounted([PXARFS, "mount", "-f", "-r", name, snapshot, "big.pxar"], point):
+                    get = timed(["dd", f"if={point}/big", "of=/dev/null", "bs=1M"])
+            for what, seconds in (("backup", put), ("read", get)):
+                figure(f"{what}, {away_ms} ms away", [size / seconds], "MB/s")
+                if away_ms:
+                    figure("  on the way", [size / seconds * away_ms / 1000], "MB",
+                           at_least=LINE_MB if away_ms >= 100 else None)
+            shutil.rmtree(store)
         shutil.rmtree(tree)
