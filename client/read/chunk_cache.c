@@ -27,8 +27,8 @@ enum {
 	MAPPED_SIZE_MIN = 128 << 10,
 	/* A few mappings wait for the next chunk, which spares it the faults of fresh pages; not
 	 * counted, so they have a bound of their own. */
-	SPARE_COUNT_MAX = 4,
-	SPARE_BYTES_MAX = 8 << 20,
+	SPARE_COUNT_MAX = 8,
+	SPARE_BYTES_MAX = 16 << 20,
 	/* What x86 and most others have; where it is another size this is only of no use. */
 	HUGE_PAGE_SIZE = 2 << 20,
 	PAYLOAD_SHARE = 4, /* payload may keep 1/4 of the bound whatever metadata wants */
@@ -216,13 +216,32 @@ static void cache_uncharge(struct chunk_cache *c, enum chunk_class class_, size_
 	atomic_fetch_sub_explicit(&c->bytes[class_], cost, memory_order_relaxed);
 }
 
-static struct mapping spare_take(struct chunk_cache *c)
+/* The smallest one that is large enough, else the largest.  There is one; under the lock. */
+static struct mapping *best_spare(struct chunk_cache *c, size_t size)
+{
+	struct mapping *best = &c->spares[0];
+
+	for (size_t i = 1; i < c->spare_count; i++) {
+		struct mapping *m = &c->spares[i];
+		bool fits = m->size >= size;
+
+		if (best->size >= size ? fits && m->size < best->size : m->size > best->size)
+			best = m;
+	}
+	return best;
+}
+
+/* A spare for `size` bytes, whatever its own size; one without data: there is none. */
+static struct mapping spare_take(struct chunk_cache *c, size_t size)
 {
 	struct mapping spare = { .data = NULL };
 
 	pthread_mutex_lock(&c->spare_lock);
 	if (c->spare_count > 0) {
-		spare = c->spares[--c->spare_count];
+		struct mapping *best = best_spare(c, size);
+
+		spare = *best;
+		*best = c->spares[--c->spare_count];
 		c->spare_bytes -= spare.size;
 	}
 	pthread_mutex_unlock(&c->spare_lock);
@@ -270,7 +289,7 @@ static uint8_t *map_huge(struct mapping spare, size_t size)
 /* The contents are what they are: whoever loads a chunk fills all of it.  `size`: of whole pages. */
 static uint8_t *map_bytes(struct chunk_cache *c, size_t size)
 {
-	struct mapping spare = spare_take(c);
+	struct mapping spare = spare_take(c, size);
 	uint8_t *data;
 
 	if (spare.size > size)
@@ -448,8 +467,11 @@ void chunk_cache_free(struct chunk_cache *c)
 		return;
 	for (int i = 0; i < SHARD_COUNT; i++)
 		shard_release(&c->shards[i]);
-	for (struct mapping m = spare_take(c); m.data; m = spare_take(c))
+	while (c->spare_count > 0) {
+		struct mapping m = spare_take(c, 0);
+
 		munmap(m.data, m.size);
+	}
 	pthread_mutex_destroy(&c->trim_lock);
 	pthread_mutex_destroy(&c->spare_lock);
 	free(c);
