@@ -95,8 +95,15 @@ static struct cost step(const struct cost *before, const struct reuse_run *run,
 	return after;
 }
 
+/* What of the last chunk is still free for the files to come. */
+static uint64_t rest_of(const struct reuse_run *run)
+{
+	return run->is_open ? run->chunks_end - run->old_end : 0;
+}
+
 /* The cheapest choice at that price. */
-static void choose(const struct reuse *r, struct reuse_file *files, size_t count, double price)
+static void choose(const struct reuse *r, struct reuse_file *files, size_t count, bool more,
+		   double price)
 {
 	struct reuse_run run = r->run;
 	struct cost cost = { .read = run.is_open ? INFINITY : 0,
@@ -109,6 +116,8 @@ static void choose(const struct reuse *r, struct reuse_file *files, size_t count
 		if (files[i].is_unchanged)
 			reuse_run_take(&run, &files[i]);
 	}
+	if (more)
+		cost.splice -= price * (double)rest_of(&run);
 	splice = cost.splice <= cost.read;
 	for (size_t i = count; i-- > 0;) {
 		files[i].splice = splice;
@@ -116,42 +125,47 @@ static void choose(const struct reuse *r, struct reuse_file *files, size_t count
 	}
 }
 
-static bool is_within_bound(const struct reuse *r, const struct reuse_file *files, size_t count)
+static bool is_within_bound(const struct reuse *r, const struct reuse_file *files, size_t count,
+			    bool more)
 {
 	struct reuse after = *r;
 
 	reuse_commit(&after, files, count);
 	after.padding -= PADDING_FREE;
+	if (more)
+		after.padding -= (int64_t)rest_of(&after.run);
 	return after.padding <= 0 || (unsigned __int128)after.padding * 100 <=
 					     (unsigned __int128)after.size * r->padding_percent_max;
 }
 
-static bool try_price(const struct reuse *r, struct reuse_file *files, size_t count,
+static bool try_price(const struct reuse *r, struct reuse_file *files, size_t count, bool more,
 		      double price)
 {
-	choose(r, files, count, price);
-	return is_within_bound(r, files, count);
+	choose(r, files, count, more, price);
+	return is_within_bound(r, files, count, more);
 }
 
-void reuse_decide(const struct reuse *r, struct reuse_file *files, size_t count)
+void reuse_decide(const struct reuse *r, struct reuse_file *files, size_t count, bool more)
 {
 	double low = PRICE_MIN, high = PRICE_MIN;
 
-	if (try_price(r, files, count, low))
+	/* No second rest before the first one is made up for. */
+	more = more && is_within_bound(r, NULL, 0, true);
+	if (try_price(r, files, count, more, low))
 		return;
-	while (!try_price(r, files, count, high) && high < PRICE_MAX) {
+	while (!try_price(r, files, count, more, high) && high < PRICE_MAX) {
 		low = high;
 		high *= 4;
 	}
 	for (int i = 0; i < BISECTIONS; i++) {
 		double middle = (low + high) / 2;
 
-		if (try_price(r, files, count, middle))
+		if (try_price(r, files, count, more, middle))
 			high = middle;
 		else
 			low = middle;
 	}
-	choose(r, files, count, high);
+	choose(r, files, count, more, high);
 }
 
 void reuse_commit(struct reuse *r, const struct reuse_file *files, size_t count)

@@ -14,7 +14,10 @@
  * for a price the cheapest choice for the whole window is found by going through it once
  * (cost when the file before was spliced in, cost when not).  The price is PRICE_MIN, or the
  * least above it with which the padding of all that was committed and the window stays within
- * padding_percent_max of the new stream (two markers, 32 bytes, not counted).
+ * padding_percent_max of the new stream (two markers, 32 bytes, not counted).  Files that are
+ * yet to come are taken to be the rest of the chunk in which the window ends: a chunk may hold
+ * more small files than a window.  Where they turn out not to be, the bound is exceeded by that
+ * rest, of one chunk, until other files have made up for it.
  *
  * An archive in which nothing changed is spliced in whole, again and again: whatever was worth
  * its padding once still is, at the same price.
@@ -73,9 +76,9 @@ bool reuse_locate(const struct reuse *r, struct reuse_file *f);
 bool reuse_continues(const struct reuse_run *run, const struct reuse_file *f);
 void reuse_run_take(struct reuse_run *run, const struct reuse_file *f);
 
-/* Decide on the files that follow what was committed.  Files that follow these may change the
- * best choice: commit few, and give the others again with them. */
-void reuse_decide(const struct reuse *r, struct reuse_file *files, size_t count);
+/* Decide on the files that follow what was committed.  Files that follow these, if there are
+ * any (`more`), may change the best choice: commit few, and give the others again with them. */
+void reuse_decide(const struct reuse *r, struct reuse_file *files, size_t count, bool more);
 
 /* The first `count` decisions are final. */
 void reuse_commit(struct reuse *r, const struct reuse_file *files, size_t count);

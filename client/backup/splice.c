@@ -188,7 +188,7 @@ static int decide(void *arg, bool is_last, size_t *count, struct err *err)
 	while (lost) {
 		int rc;
 
-		reuse_decide(&s->reuse, s->files + s->decided, waiting);
+		reuse_decide(&s->reuse, s->files + s->decided, waiting, !is_last);
 		rc = check_chunks(s, part, &lost, err);
 		if (rc < 0)
 			return rc;

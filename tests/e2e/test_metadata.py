@@ -101,6 +101,19 @@ def test_unchanged_tree_is_not_opened_and_gives_the_same_chunks(pxarfs, folder, 
     backup.assert_shows()
 
 
+@pytest.mark.slow
+def test_not_one_of_very_many_small_files_is_opened(pxarfs, folder, repo):
+    """More of them in a chunk than are decided on at once."""
+    (folder / "tree/many").mkdir(parents=True)
+    for i in range(50_000):
+        (folder / f"tree/many/{i}").write_bytes(b"x" * (i % 3 * 20))
+    backup = Group(pxarfs, repo, folder / "tree")
+    backup()
+    reading = backup()["reading"]
+    assert reading["opened-files"] == reading["read-files"] == reading["padding-bytes"] == 0
+    assert reading["unchanged-files"] == 50_000
+
+
 def test_the_account_of_opened_files_is_to_be_trusted(pxarfs, folder, repo):
     tree = make_tree(folder / "tree")
     with Opens(tree) as opens:
