@@ -10,7 +10,7 @@
 
 enum {
 	/* Of the older metadata stream one chunk is read and one is fetched ahead. */
-	CACHE_SIZE = 32 << 20,
+	CACHE_SIZE = 16 << 20,
 	THREAD_COUNT = 2,
 	AHEAD_SIZE = 4 << 20,
 };
