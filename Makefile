@@ -38,7 +38,8 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
 	$(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 ALL_CFLAGS = -std=gnu17 -O2 -g $(WARNINGS) $(HARDENING) $(SANFLAGS) -pthread $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) -pthread $(LDFLAGS)
-LIBS := $(shell pkg-config --libs $(PKGS))
+# libcurl is loaded when it is needed (client/repo/curl_lib.h).
+LIBS := $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)))
 
 # --- modules ---
 

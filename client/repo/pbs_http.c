@@ -2,8 +2,8 @@
 #include "client/repo/pbs_http.h"
 
 #include "archive/crypt.h"
+#include "client/repo/curl_lib.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -111,12 +111,12 @@ static bool set_proxy(CURL *curl, const struct net_proxy *proxy)
 	if (proxy->is_set)
 		snprintf(url, sizeof(url), "http://%s%s%s:%u", is_v6 ? "[" : "", proxy->host,
 			 is_v6 ? "]" : "", proxy->port);
-	if (curl_easy_setopt(curl, CURLOPT_PROXY, url) || curl_easy_setopt(curl, CURLOPT_NOPROXY, ""))
+	if (curl_lib.easy_setopt(curl, CURLOPT_PROXY, url) || curl_lib.easy_setopt(curl, CURLOPT_NOPROXY, ""))
 		return false;
 	if (!proxy->is_set)
 		return true;
-	return !curl_easy_setopt(curl, CURLOPT_HTTPPROXYTUNNEL, 1L) &&
-	       (!proxy->login[0] || !curl_easy_setopt(curl, CURLOPT_PROXYUSERPWD, proxy->login));
+	return !curl_lib.easy_setopt(curl, CURLOPT_HTTPPROXYTUNNEL, 1L) &&
+	       (!proxy->login[0] || !curl_lib.easy_setopt(curl, CURLOPT_PROXYUSERPWD, proxy->login));
 }
 
 /* Certificates are verified by the rule of tls_trust, in the handshake, instead of by curl
@@ -125,53 +125,47 @@ static bool set_up(struct pbs_http *h)
 {
 	CURL *c = h->curl;
 
-	return !curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) &&
-	       !curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") &&
-	       !curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_ENABLE_ALPN, 0L) &&
-	       !curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_SESSIONID_CACHE, 0L) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx) &&
-	       !curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, h->trust) &&
-	       !curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, on_socket) &&
-	       !curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)NET_CONNECT_TIMEOUT_MS) &&
-	       !curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) &&
-	       !curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, NET_ANSWER_TIMEOUT_MS / 1000L) &&
-	       !curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)CALL_TIMEOUT_S) &&
-	       !curl_easy_setopt(c, CURLOPT_USERAGENT, PBS_HTTP_USER_AGENT) &&
-	       !curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) &&
-	       !curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header) &&
-	       !curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) &&
-	       !curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) &&
-	       !curl_easy_setopt(c, CURLOPT_XFERINFODATA, h) && set_proxy(c, h->proxy);
-}
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_started;
-
-static void start_curl(void)
-{
-	curl_started = curl_global_init(CURL_GLOBAL_DEFAULT);
+	return !curl_lib.easy_setopt(c, CURLOPT_NOSIGNAL, 1L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") &&
+	       !curl_lib.easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_ENABLE_ALPN, 0L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_SESSIONID_CACHE, 0L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SSL_CTX_DATA, h->trust) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, on_socket) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)NET_CONNECT_TIMEOUT_MS) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, NET_ANSWER_TIMEOUT_MS / 1000L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_TIMEOUT, (long)CALL_TIMEOUT_S) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_USERAGENT, PBS_HTTP_USER_AGENT) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_NOPROGRESS, 0L) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) &&
+	       !curl_lib.easy_setopt(c, CURLOPT_XFERINFODATA, h) && set_proxy(c, h->proxy);
 }
 
 int pbs_http_new(struct pbs_http **out, const struct pbs_name *name, struct tls_trust *trust,
 		 const struct net_proxy *proxy, struct err *err)
 {
-	AUTO(pbs_http) struct pbs_http *h = calloc(1, sizeof(*h));
+	int rc = curl_lib_load(err);
 
+	if (rc < 0)
+		return rc;
+	AUTO(pbs_http) struct pbs_http *h = calloc(1, sizeof(*h));
 	if (!h)
 		return err_set(err, ENOMEM, "out of memory");
 	pthread_mutex_init(&h->lock, NULL);
 	h->name = name;
 	h->trust = trust;
 	h->proxy = proxy;
-	pthread_once(&curl_once, start_curl);
-	h->curl = curl_started == CURLE_OK ? curl_easy_init() : NULL;
+	h->curl = curl_lib.easy_init();
 	if (!h->curl || !set_up(h))
 		return err_set(err, EOPNOTSUPP, "libcurl cannot do HTTPS with OpenSSL (%s)",
-			       curl_version());
+			       curl_lib.version());
 	*out = steal(&h);
 	return 0;
 }
@@ -180,7 +174,7 @@ void pbs_http_free(struct pbs_http *h)
 {
 	if (!h)
 		return;
-	curl_easy_cleanup(h->curl);
+	curl_lib.easy_cleanup(h->curl);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
@@ -204,12 +198,12 @@ static void wipe_list(struct curl_slist *list)
 {
 	for (struct curl_slist *l = list; l; l = l->next)
 		crypt_wipe(l->data, strlen(l->data));
-	curl_slist_free_all(list);
+	curl_lib.slist_free_all(list);
 }
 
 static bool append(struct curl_slist **list, const char *line)
 {
-	struct curl_slist *longer = curl_slist_append(*list, line);
+	struct curl_slist *longer = curl_lib.slist_append(*list, line);
 
 	if (longer)
 		*list = longer;
@@ -248,17 +242,17 @@ static bool set_request(struct pbs_http *h, const struct pbs_http_request *r, co
 	CURL *curl = h->curl;
 	bool has_body = r->content_type || strcmp(r->method, "GET") != 0;
 
-	if (curl_easy_setopt(curl, CURLOPT_URL, url) || curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L) ||
-	    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) ||
-	    curl_easy_setopt(curl, CURLOPT_WRITEDATA, c) ||
-	    curl_easy_setopt(curl, CURLOPT_HEADERDATA, c))
+	if (curl_lib.easy_setopt(curl, CURLOPT_URL, url) || curl_lib.easy_setopt(curl, CURLOPT_HTTPGET, 1L) ||
+	    curl_lib.easy_setopt(curl, CURLOPT_HTTPHEADER, headers) ||
+	    curl_lib.easy_setopt(curl, CURLOPT_WRITEDATA, c) ||
+	    curl_lib.easy_setopt(curl, CURLOPT_HEADERDATA, c))
 		return false;
 	if (has_body &&
-	    (curl_easy_setopt(curl, CURLOPT_POST, 1L) ||
-	     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_size) ||
-	     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, r->body ? r->body : "")))
+	    (curl_lib.easy_setopt(curl, CURLOPT_POST, 1L) ||
+	     curl_lib.easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_size) ||
+	     curl_lib.easy_setopt(curl, CURLOPT_POSTFIELDS, r->body ? r->body : "")))
 		return false;
-	return !curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, r->method);
+	return !curl_lib.easy_setopt(curl, CURLOPT_CUSTOMREQUEST, r->method);
 }
 
 static int failed(const struct pbs_http *h, const struct call *c, CURLcode code, const char *text,
@@ -276,7 +270,7 @@ static int failed(const struct pbs_http *h, const struct call *c, CURLcode code,
 	if (c->too_many_headers)
 		return err_set(err, E2BIG, "%s:%u: an answer whose headers do not end", n->host_text,
 			       n->port);
-	if (h->proxy->is_set && !curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &tunnel) &&
+	if (h->proxy->is_set && !curl_lib.easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &tunnel) &&
 	    tunnel != 0 && tunnel / 100 != 2)
 		return net_proxy_refused(h->proxy, n->host_text, n->port, (int)tunnel, err);
 	if (code == CURLE_OPERATION_TIMEDOUT)
@@ -290,7 +284,7 @@ static int failed(const struct pbs_http *h, const struct call *c, CURLcode code,
 	else if (code == CURLE_OUT_OF_MEMORY)
 		number = ENOMEM;
 	return err_set(err, number, "%s:%u: %s", n->host_text, n->port,
-		       text[0] ? text : curl_easy_strerror(code));
+		       text[0] ? text : curl_lib.easy_strerror(code));
 }
 
 /* With the lock held. */
@@ -306,9 +300,9 @@ static int perform(struct pbs_http *h, struct call *c, struct err *err)
 		wbuf_clear(&c->reply->body);
 		c->reply->cookie[0] = '\0';
 		c->header_bytes = 0;
-		curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, text);
-		code = curl_easy_perform(h->curl);
-		curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, NULL);
+		curl_lib.easy_setopt(h->curl, CURLOPT_ERRORBUFFER, text);
+		code = curl_lib.easy_perform(h->curl);
+		curl_lib.easy_setopt(h->curl, CURLOPT_ERRORBUFFER, NULL);
 		if (code == CURLE_OK)
 			break;
 		asked = tls_trust_ask(h->trust, &why);
@@ -321,7 +315,7 @@ static int perform(struct pbs_http *h, struct call *c, struct err *err)
 			return failed(h, c, code, text, err);
 	}
 	long status = 0;
-	curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_lib.easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
 	c->reply->status = (int)status;
 	return 0;
 }
@@ -343,8 +337,8 @@ int pbs_http_send(struct pbs_http *h, const struct pbs_http_request *request,
 	pthread_mutex_lock(&h->lock);
 	rc = set_request(h, request, url, headers, &c) ? perform(h, &c, err) :
 							 err_set(err, ENOMEM, "out of memory");
-	curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, NULL);
-	curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, NULL);
+	curl_lib.easy_setopt(h->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_lib.easy_setopt(h->curl, CURLOPT_POSTFIELDS, NULL);
 	pthread_mutex_unlock(&h->lock);
 	wipe_list(headers);
 	return rc;

@@ -7,6 +7,7 @@ whose process is stopped and let go on.
 
 import errno
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -286,6 +287,13 @@ def test_nothing_is_fetched_before_it_is_asked_for(pxarfs, store):
         assert 1 <= after["payload_chunks"] <= 64
         (mount.path / "bulk" / "r0000.bin").read_bytes()
         assert statistics(mount)["payload_chunks"] == after["payload_chunks"]
+
+
+def test_a_mount_of_a_directory_does_without_libcurl(pxarfs, store):
+    """It takes longer to load than an archive to open."""
+    with pxarfs.mount("host/split/2027-01-15T08:00:02Z", "root.pxar", repository=store) as mount:
+        maps = pathlib.Path(f"/proc/{mount.process.pid}/maps").read_text(encoding="utf-8")
+    assert "libcrypto.so" in maps and "libcurl.so" not in maps
 
 
 def test_reopening_asks_the_process_nothing(pxarfs):
