@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store that is slow, fails now and then, or a mount whose process is gone.
+"""A store that is slow, fails now and then, or counts; or a mount whose process is gone.
 
 PXARFS_CHAOS_SECONDS: for how long the readers of a failing store go on (else some hundred reads).
 """
@@ -15,6 +15,7 @@ import rows
 
 from conftest import BUILD, SOON, mounts_below
 from test_mount_life import SPLIT, statistics, wait_for
+from test_repo_mount import make_groups
 
 CHAOS_SECONDS = float(os.environ.get("PXARFS_CHAOS_SECONDS", "0"))
 
@@ -65,6 +66,12 @@ class BadStore:
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "ok\n"
+
+    def lists(self):
+        """How many folders were listed so far."""
+        self.process.stdin.write("lists 0\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
     def end(self):
         subprocess.run(["umount", "-l", self.path], check=False)
@@ -142,6 +149,18 @@ def test_tar_keeps_links_at_the_very_end_that_are_found_late(pxarfs, folder, bac
     assert {p: r.get("links") for p, r in want.items()} == {p: r.get("links") for p, r in have.items()}
     store.tell("delay 0")
     subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.parametrize("count", [200, 2000])
+def test_each_group_of_a_directory_is_looked_into_once(pxarfs, folder, bad_store, count):
+    pxarfs("init", folder / "store")
+    make_groups(folder / "store", count)
+    store = bad_store(folder / "store")
+    with pxarfs.mount(repository=store.path, options="refresh=600") as m:
+        for _ in range(2):
+            assert os.listdir(m.path) == ["ct"]
+            assert len(os.listdir(m.path / "ct")) == count
+        assert count <= store.lists() <= count + 10
 
 
 def test_a_crash_leaves_not_connected_and_can_be_mounted_again(pxarfs):

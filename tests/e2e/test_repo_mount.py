@@ -329,6 +329,30 @@ def test_a_walk_of_the_upper_folders_asks_once_for_each(served, store):
         assert server.count("GET /reader") == 0 and server.count("GET /download*") == 0
 
 
+def make_groups(store, count):
+    """So many groups, "ct/0" and so on, each of one finished snapshot."""
+    for i in range(count):
+        snapshot = store / f"ct/{i}/2027-01-15T08:00:00Z"
+        snapshot.mkdir(parents=True)
+        (snapshot / "index.json.blob").touch()
+
+
+def test_two_thousand_groups_are_one_list(served, folder):
+    served("init", folder / "store")
+    make_groups(folder / "store", 2000)
+    server = served.server(str(folder / "store"))
+    with served.mount(repository=folder / "store", options="refresh=600") as m:
+        assert os.listdir(m.path) == ["ct"]
+        for _ in range(2):
+            rows = subprocess.run(["ls", "-l", m.path / "ct"], check=True, capture_output=True)
+            assert rows.stdout.count(b"\n") == 2001
+        for i in (0, 1000, 1999):
+            assert os.listdir(m.path / f"ct/{i}") == ["2027-01-15T08:00:00Z", "latest"]
+        assert lists_of(server) == {"namespaces": 1, "groups": 1, "snapshots": 0}
+        asked = statistics(m)
+        assert asked["lookup"] + asked["getattr"] + asked["readdirplus"] < 3 * 2000
+
+
 def test_a_snapshot_is_one_session_whatever_is_read_in_it(served, store):
     server = served.server(str(store))
     with served.mount(repository=store, options="refresh=600") as m:

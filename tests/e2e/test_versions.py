@@ -5,6 +5,7 @@ import errno
 import os
 import time
 
+import datastore
 import pytest
 
 from test_repo_mount import code_of, statistics
@@ -131,6 +132,40 @@ def test_shared_metadata_is_fetched_once(pxarfs, history):
         os.listdir(m.path / "host/web1/.versions/root.pxar/late")
         assert statistics(m)["meta_chunks"] == s["meta_chunks"]
         assert s["payload_chunks"] == 0
+
+
+@pytest.mark.both_backends
+def test_of_many_chunks_each_is_fetched_once(pxarfs, folder):
+    """Four snapshots whose metadata are many chunks, most of them the same ones."""
+    store, source = folder / "store", folder / "src"
+    pxarfs("init", store)
+    folders, name = [f"folder{i:02}" for i in range(20)], "a name that takes its room" * 8
+    for folder in folders:
+        (source / folder).mkdir(parents=True)
+        for i in range(200):
+            (source / folder / f"{name} {i}").touch()
+    (source / folders[6] / "conf").touch()
+    for i in range(4):
+        (source / folders[6] / "conf").chmod(0o600 + i)
+        pxarfs("backup", f"root.pxar:{source}", "-r", store, "--backup-id", "web1",
+               "--backup-time", FIRST + 60 * i, "--chunk-size", 64, "--archive-names", "pbs")
+    chunks = [datastore.digests(store / "host/web1" / t / "root.mpxar.didx") for t in TIMES[:4]]
+    different = set().union(*chunks)
+    assert 2 * len(different) < sum(len(c) for c in chunks)
+    if pxarfs.servers:
+        pxarfs.server(str(store)).record.forget()  # backups ask for chunks, too
+    with pxarfs.mount(repository=store) as m:
+        versions = m.path / "host/web1/.versions/root.pxar"
+        assert sorted(os.listdir(versions / folders[6] / "conf")) == TIMES[:4]
+        assert statistics(m)["meta_chunks"] < len(chunks[0])  # what is not on the way is not read
+        for folder in folders:
+            assert os.listdir(versions / folder / f"{name} 199") == TIMES[:1]
+        s = statistics(m)
+        assert s["snapshots_opened"] == 4
+        assert len(chunks[0]) / 2 < s["meta_chunks"] <= len(different)
+    if pxarfs.servers:
+        asked = [r.query for r in pxarfs.server(str(store)).record.matching("GET /chunk")]
+        assert len(asked) == len(set(asked)) == s["meta_chunks"]
 
 
 def test_many_versions_come_in_order_and_whole(pxarfs, store):

@@ -11,6 +11,8 @@
  *	fail N		each Nth chunk that is opened is, in turn, unreadable, missing, short, wrong
  *	fail 0		none is
  *
+ * "lists 0" is answered with the number of folders that were listed so far.
+ *
  * Chunks do not go through the page cache; any number are opened at a time.
  */
 #define FUSE_USE_VERSION 34
@@ -37,7 +39,7 @@ struct opened {
 };
 
 static int store_fd;
-static atomic_uint delay_ms, fail_every, chunk_count;
+static atomic_uint delay_ms, fail_every, chunk_count, list_count;
 
 static const char *below(const char *path)
 {
@@ -131,6 +133,7 @@ static int fs_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_
 	(void)flags;
 	if (!dir)
 		return -errno;
+	list_count++;
 	for (struct dirent *e; (e = readdir(dir));)
 		fill(buffer, e->d_name, NULL, 0, 0);
 	closedir(dir);
@@ -143,11 +146,15 @@ static void *listen_to_commands(void *arg)
 	char word[8];
 
 	while (scanf("%7s %u", word, &n) == 2) {
-		if (strcmp(word, "delay") == 0)
-			delay_ms = n;
-		else
-			fail_every = n;
-		puts("ok");
+		if (strcmp(word, "lists") == 0) {
+			printf("%u\n", list_count);
+		} else {
+			if (strcmp(word, "delay") == 0)
+				delay_ms = n;
+			else
+				fail_every = n;
+			puts("ok");
+		}
 		fflush(stdout);
 	}
 	return arg;
