@@ -47,9 +47,7 @@ def wait_for(condition, seconds=60):
 class Store:
     """An archive file on a file system that can hang."""
 
-    def __init__(self, pxarfs, folder):
-        members = [(b"file%02d" % i, handmade.file(CONTENT)) for i in range(FILES)]
-        inner = handmade.folder(members + [(b"sub", handmade.sub([(b"leaf", handmade.file(b"leaf"))]))])
+    def __init__(self, pxarfs, folder, inner):
         outer = folder / "outer.pxar"
         outer.write_bytes(handmade.folder([(b"inner.pxar", handmade.file(inner))]))
         self.pxarfs = pxarfs
@@ -68,10 +66,23 @@ class Store:
 
 
 @pytest.fixture
-def hanging(pxarfs, folder):
-    store = Store(pxarfs, folder)
-    yield store
-    store.go_on()
+def hanging_store(pxarfs, folder):
+    stores = []
+
+    def make(inner):
+        stores.append(Store(pxarfs, folder, inner))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.go_on()
+
+
+@pytest.fixture
+def hanging(hanging_store):
+    members = [(b"file%02d" % i, handmade.file(CONTENT)) for i in range(FILES)]
+    leaf = handmade.sub([(b"leaf", handmade.file(b"leaf"))])
+    return hanging_store(handmade.folder(members + [(b"sub", leaf)]))
 
 
 def reader(path):
@@ -132,6 +143,44 @@ def test_time_out_is_an_error_and_passes(pxarfs, hanging):
         assert "no answer from the repository for 1 s" in mount.log()
         hanging.go_on()
         assert (mount.path / "file03").read_bytes() == CONTENT
+
+
+def links_behind_much(at):
+    """A folder: a file of three names, and one of one name."""
+    first = []
+
+    def three(begin):
+        first.append(begin - len(b"three0") - 17)  # where its FILENAME is
+        return handmade.file(b"three")
+
+    def again(name):
+        return lambda begin: handmade.hardlink(begin - len(name) - 17 - first[0], b"last/three0")
+
+    members = [(b"three0", three), (b"three1", again(b"three1")), (b"three2", again(b"three2")),
+               (b"one", handmade.file(b"one"))]
+    return handmade.folder(members, at=at)
+
+
+def test_counts_of_links_that_come_late_are_corrected(pxarfs, hanging_store):
+    """The count hangs at a file that nobody has looked at; the folder behind it was looked at."""
+    middle = handmade.sub([(b"big%d" % i, handmade.file(CONTENT)) for i in range(3)])
+    inner = handmade.folder([(b"middle", middle), (b"last", links_behind_much)])
+    store = hanging_store(inner)
+    with pxarfs.mount(store.path) as mount:
+        assert sorted(os.listdir(mount.path)) == ["last", "middle"]
+        store.hang()
+        fds = {name: os.open(mount.path / "last" / name, os.O_PATH) for name in ("one", "three0")}
+
+        def links():
+            return [os.stat(fd).st_nlink for fd in fds.values()]
+
+        assert links() == [2, 2]
+        assert statistics(mount)["corrected"] == 0
+        store.go_on()
+        wait_for(lambda: statistics(mount)["corrected"] >= 2)
+        wait_for(lambda: links() == [1, 3])
+        for fd in fds.values():
+            os.close(fd)
 
 
 def test_sigterm_ends_it_whatever_is_stuck(pxarfs, hanging):
