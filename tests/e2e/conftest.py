@@ -151,7 +151,7 @@ class Mount:
                                       text=True)).returncode != 0:
             assert "busy" in done.stderr and time.monotonic() < end, done.stderr
             time.sleep(0.01)
-        assert self.process.wait(SOON) == 0, self.log()
+        assert self.process.wait(4 * SOON) == 0, self.log()
 
     def __enter__(self):
         return self
