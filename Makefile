@@ -108,9 +108,7 @@ $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o \
 		$(BUILD)/tests/fuzz/replay.o $(BUILD)/libclient.a $(BUILD)/libpxar.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# No alternate signal stack: putting it away at the end of a thread is itself reported, of threads
-# whose stack lies where another stack was.
-export ASAN_OPTIONS ?= detect_leaks=1:abort_on_error=1:use_sigaltstack=0
+export ASAN_OPTIONS ?= detect_leaks=1:abort_on_error=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 

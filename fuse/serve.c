@@ -17,13 +17,17 @@
 #include "fuse/snaps.h"
 #include "fuse/stats.h"
 
+#include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/statfs.h>
 
 enum {
@@ -319,34 +323,50 @@ static int begin_metrics(struct server *s, struct err *err)
 	return rc < 0 ? err_wrap(err, rc, "metrics") : 0;
 }
 
-/* While a repository that does not answer is waited for, nobody but the patient waits. */
+/* Whoever waits for a repository that does not answer can interrupt it.  Not cancelled but told when
+ * it is over: a cancelled thread leaves its frames to no one, which the sanitizers take ill. */
+struct interrupt_watch {
+	struct server *server;
+	int signal_fd;
+	int over_fd; /* an eventfd */
+};
+
 static void *await_interrupt(void *arg)
 {
-	struct server *s = arg;
+	const struct interrupt_watch *w = arg;
+	struct pollfd fds[2] = { { .fd = w->over_fd, .events = POLLIN },
+				 { .fd = w->signal_fd, .events = POLLIN } };
 	struct err err = ERR_INIT;
-	sigset_t signals;
-	int signal;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	if (sigwait(&signals, &signal) != 0)
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		continue;
+	if (fds[0].revents)
 		return NULL;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	err_set(&err, EINTR, "interrupted before it was mounted");
-	s->params->failed(s->params->arg, -EINTR, &err);
+	w->server->params->failed(w->server->params->arg, -EINTR, &err);
 	_exit(EXIT_FAILED);
 }
 
 static int set_up_or_end(struct server *s, struct err *err)
 {
+	sigset_t signals;
 	pthread_t watcher;
-	int rc = pthread_create(&watcher, NULL, await_interrupt, s);
+	int rc;
 
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	AUTO(fd) int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	AUTO(fd) int over_fd = eventfd(0, EFD_CLOEXEC);
+	if (signal_fd < 0 || over_fd < 0)
+		return err_sys(err, errno, "waiting for signals");
+
+	struct interrupt_watch watch = { s, signal_fd, over_fd };
+	rc = pthread_create(&watcher, NULL, await_interrupt, &watch);
 	if (rc)
 		return err_sys(err, rc, "cannot start a thread");
 	rc = set_up(s, err);
-	pthread_cancel(watcher);
+	eventfd_write(over_fd, 1);
 	pthread_join(watcher, NULL);
 	return rc;
 }
