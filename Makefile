@@ -38,7 +38,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
 	$(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 ALL_CFLAGS = -std=gnu17 -O2 -g $(WARNINGS) $(HARDENING) $(SANFLAGS) -pthread $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) -pthread $(LDFLAGS)
-# libcurl is loaded when it is needed (client/repo/curl_lib.h).
+# libcurl is loaded when it is needed (client/net/curl_lib.h).
 LIBS := $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)))
 
 # --- modules ---
@@ -128,7 +128,7 @@ check-e2e: all $(TOOLS)
 FUZZ_SECONDS ?= 60
 FUZZ_BUILD := build/fuzz
 FUZZ_OBJ := $(patsubst %.c,$(FUZZ_BUILD)/%.o,$(sort $(wildcard archive/*.c archive/base/*.c \
-	client/repo/*.c)))
+	client/base/*.c client/net/*.c client/repo/*.c)))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/%,$(FUZZ))
 FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 $(FUZZ_BUILD)/%.o: %.c Makefile

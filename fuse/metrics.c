@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/metrics.h"
 
+#include "client/base/wait.h"
 #include "client/repo/repo_dir_file.h"
-#include "client/repo/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/request.h"
 
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/reply.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/serve.h"
 
+#include "client/base/wait.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_name.h"
-#include "client/repo/wait.h"
 #include "fuse/bdi.h"
 #include "fuse/idle_poll.h"
 #include "fuse/inode.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/snaps_priv.h"
 
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/queue.h"
 
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 
 #include <assert.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #include "archive/chunker.h"
 #include "client/backup/queue.h"
 #include "client/backup/ring.h"
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 
 #include <assert.h>
 #include <pthread.h>

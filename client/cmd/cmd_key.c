@@ -2,11 +2,11 @@
 /* pxarfs key: make, show, keep and recover keys. */
 #include "archive/blob.h"
 #include "archive/master_key.h"
+#include "client/base/secret.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/paperkey.h"
-#include "client/repo/secret.h"
 
 #include <fcntl.h>
 #include <jansson.h>

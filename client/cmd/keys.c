@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/keys.h"
 
-#include "client/repo/secret.h"
-#include "client/repo/xdg.h"
+#include "client/base/secret.h"
+#include "client/base/xdg.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/progress.h"
 
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 
 #include <inttypes.h>
 #include <pthread.h>

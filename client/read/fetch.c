@@ -16,7 +16,7 @@
 #include "client/read/fetch.h"
 
 #include "archive/chunker.h"
-#include "client/repo/wait.h"
+#include "client/base/wait.h"
 
 #include <assert.h>
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #include "client/repo/pbs_http.h"
 
 #include "archive/crypt.h"
-#include "client/repo/curl_lib.h"
+#include "client/net/curl_lib.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -12,9 +12,9 @@
 #define PXARFS_PBS_HTTP_H
 
 #include "archive/base/wbuf.h"
-#include "client/repo/net.h"
+#include "client/net/net.h"
+#include "client/net/tls_trust.h"
 #include "client/repo/pbs_name.h"
-#include "client/repo/tls_trust.h"
 
 enum {
 	PBS_HTTP_MESSAGE_SIZE_MAX = 512, /* of an error's text that is shown */

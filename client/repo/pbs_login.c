@@ -3,10 +3,10 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
+#include "client/base/secret.h"
+#include "client/base/wait.h"
 #include "client/repo/pbs_ticket.h"
 #include "client/repo/pbs_tickets.h"
-#include "client/repo/secret.h"
-#include "client/repo/wait.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
  * pbs_login - who we are to a backup server: a ticket that is renewed, or an API token.
  *
  * The secret is asked for at the first call that needs it: from $PBS_PASSWORD and its kin
- * (client/repo/secret.h); without them a ticket of the cache is tried; then the terminal.  It is
+ * (client/base/secret.h); without them a ticket of the cache is tried; then the terminal.  It is
  * kept, in memory that no core dump holds, so that the login can be made again after a server
  * was away for longer than a ticket lives.  A ticket is renewed every 15 minutes, by a thread
  * that the first login starts.

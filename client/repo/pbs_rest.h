@@ -11,9 +11,9 @@
 #define PXARFS_PBS_REST_H
 
 #include "archive/json_text.h"
+#include "client/net/tls.h"
 #include "client/repo/pbs_login.h"
 #include "client/repo/pbs_name.h"
-#include "client/repo/tls.h"
 
 enum {
 	PBS_REST_ANSWER_SIZE_MAX = 64 << 20,

@@ -7,7 +7,7 @@
 #ifndef PXARFS_PBS_SESSION_H
 #define PXARFS_PBS_SESSION_H
 
-#include "client/repo/h2_conn.h"
+#include "client/net/h2_conn.h"
 #include "client/repo/pbs_rest.h"
 
 enum pbs_session_kind { PBS_SESSION_READER, PBS_SESSION_BACKUP };

@@ -3,7 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
-#include "client/repo/xdg.h"
+#include "client/base/xdg.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo_name.h"
 
+#include "client/base/secret.h"
 #include "client/repo/pbs_name.h"
 #include "client/repo/repo_dir.h"
 #include "client/repo/repo_pbs.h"
-#include "client/repo/secret.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo_rate.h"
 
-#include "client/repo/token_bucket.h"
+#include "client/base/token_bucket.h"
 
 #include <stdlib.h>
 #include <time.h>

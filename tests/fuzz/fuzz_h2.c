@@ -5,7 +5,7 @@
  * Whatever comes, each call ends once, no answer is larger than its buffer may be, and what we
  * send in return stays in proportion.
  */
-#include "client/repo/h2.h"
+#include "client/net/h2.h"
 #include "tests/fuzz/must.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/2 on memory; what the server sends was recorded from python3-h2. */
-#include "client/repo/h2.h"
+#include "client/net/h2.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -4,7 +4,7 @@
 #include "archive/blob.h"
 #include "archive/manifest_sign.h"
 #include "archive/master_key.h"
-#include "client/repo/secret.h"
+#include "client/base/secret.h"
 #include "tests/support/lib/store.h"
 
 #include <fcntl.h>

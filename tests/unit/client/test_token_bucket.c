@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/token_bucket.h"
+#include "client/base/token_bucket.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

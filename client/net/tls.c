@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/tls.h"
+#include "client/net/tls.h"
 
 #include <arpa/inet.h>
 #include <openssl/err.h>

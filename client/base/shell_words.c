@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/shell_words.h"
+#include "client/base/shell_words.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/h2_conn.h"
+#include "client/net/h2_conn.h"
 
 #include <poll.h>
 #include <pthread.h>

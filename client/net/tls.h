@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls - an encrypted connection to a server: TCP (client/repo/net.h), then a handshake that the
- * rule of client/repo/tls_trust.h lets pass.
+ * tls - an encrypted connection to a server: TCP (client/net/net.h), then a handshake that the
+ * rule of client/net/tls_trust.h lets pass.
  *
  * Threads: one at a time.
  */
 #ifndef PXARFS_TLS_H
 #define PXARFS_TLS_H
 
-#include "client/repo/net.h"
-#include "client/repo/tls_trust.h"
+#include "client/net/net.h"
+#include "client/net/tls_trust.h"
 
 #include <sys/types.h>
 

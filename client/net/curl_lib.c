@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/curl_lib.h"
+#include "client/net/curl_lib.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/xdg.h"
+#include "client/base/xdg.h"
 
 #include "archive/base/cleanup.h"
 

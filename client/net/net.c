@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/net.h"
+#include "client/net/net.h"
 
 #include "archive/crypt.h"
 

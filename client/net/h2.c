@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/h2.h"
+#include "client/net/h2.h"
 
 #include <nghttp2/nghttp2.h>
 #include <string.h>

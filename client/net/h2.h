@@ -4,7 +4,7 @@
  * received goes in.  Many calls at once, each a stream.
  *
  * Layout:  client/PROTOCOL.md, "HTTP/2 on the upgraded connection".
- * Threads: one at a time (client/repo/h2_conn.h has a thread for it).
+ * Threads: one at a time (client/net/h2_conn.h has a thread for it).
  * Trust:   the peer is hostile: an answer's body is bounded by its buffer's maximum, its headers
  *          are bounded and but for the status ignored; what breaks the protocol breaks the
  *          connection.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/secret.h"
+#include "client/base/secret.h"
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
 #include "archive/keyfile.h"
-#include "client/repo/shell_words.h"
+#include "client/base/shell_words.h"
 
 #include <fcntl.h>
 #include <malloc.h>

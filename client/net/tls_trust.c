@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/repo/tls_trust.h"
+#include "client/net/tls_trust.h"
 
 #include "archive/base/wbuf.h"
 #include "archive/crypt.h"
-#include "client/repo/secret.h"
-#include "client/repo/xdg.h"
+#include "client/base/secret.h"
+#include "client/base/xdg.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
 #ifndef PXARFS_H2_CONN_H
 #define PXARFS_H2_CONN_H
 
-#include "client/repo/h2.h"
-#include "client/repo/tls.h"
+#include "client/net/h2.h"
+#include "client/net/tls.h"
 
 enum {
 	H2_CONN_PATIENCE_MS = 3600 * 1000, /* for patient calls, and for one call without any progress */
