@@ -294,6 +294,29 @@ static void slot_absolute(const struct tree_dir *dir, const uint8_t *bytes,
 		out->end = UINT64_MAX;
 }
 
+int tree_peek_members(struct read_at *meta, uint64_t *offsets, size_t max, size_t *count,
+		      struct err *err)
+{
+	uint8_t bytes[PXAR_GOODBYE_SLOT_SIZE];
+	struct tree_dir dir;
+	int rc = locate_table(meta, meta->size, &dir, err);
+
+	if (rc < 0)
+		return rc;
+	*count = dir.member_count <= max ? (size_t)dir.member_count : 0;
+	for (size_t i = 0; i < *count; i++) {
+		struct tree_slot slot;
+
+		rc = read_at_exact(meta, bytes, sizeof(bytes), dir.goodbye_offset +
+				   PXAR_HEADER_SIZE + i * sizeof(bytes), err);
+		if (rc < 0)
+			return rc;
+		slot_absolute(&dir, bytes, &slot);
+		offsets[i] = slot.filename_offset;
+	}
+	return 0;
+}
+
 enum { SORT_BITS = 8, SORT_BUCKETS = 1 << SORT_BITS, SORT_INSERTION_MAX = 24 };
 
 static void sort_by_insertion(struct tree_slot *slots, size_t count)

@@ -110,6 +110,12 @@ static inline const char *tree_entry_target(const struct tree_entry *e)
 /* Identify the root from both ends of the stream.  Reads the head and the tail only. */
 int tree_open(struct tree *out, struct read_at *meta, struct err *err);
 
+/* Where members of the root begin, as the end of the stream alone says, for who wants to ask for
+ * their bytes early: nothing is proved but that the offsets lie inside the stream.  Up to `max`
+ * offsets in the order of the table; `*count` 0: there are more, or none.  -EAGAIN, -EBADMSG. */
+int tree_peek_members(struct read_at *meta, uint64_t *offsets, size_t max, size_t *count,
+		      struct err *err);
+
 /* Locate the directory that ends at `dir_end` (the root: tree->meta_size).  Reads the tail
  * slot, the GOODBYE header and the ENTRY header. */
 int tree_dir_open(const struct tree *tree, struct read_at *meta, uint64_t dir_end,

@@ -14,6 +14,8 @@
 enum {
 	STATFS_BLOCK_SIZE = 4096,
 	STATFS_NAME_MAX = 255,
+	/* A root of more members is asked for while it is listed, in the order of the stream. */
+	ROOT_AHEAD_COUNT = 64,
 };
 
 void ops_stand_in_name(uint64_t filename_offset, char out[OPS_STAND_IN_SIZE])
@@ -208,12 +210,28 @@ static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		request_go(rq);
 }
 
+/* Who asks for the root's attributes lists it next: as soon as the end of the stream has come,
+ * its table says what that will read, while the stream's begin is still being decoded.  That end,
+ * when it is missing, is what the request waits for first. */
+static void hint_root_members(struct request *rq)
+{
+	uint64_t offsets[ROOT_AHEAD_COUNT];
+	size_t count = 0;
+
+	if (tree_peek_members(&rq->meta.base, offsets, ROOT_AHEAD_COUNT, &count, NULL) < 0)
+		return; /* what is wrong is told when the tree is opened */
+	for (size_t i = 0; i < count; i++)
+		stream_hint(rq->meta.stream, offsets[i], offsets[i] + 1);
+}
+
 static int run_getattr(struct request *rq)
 {
 	struct fuse_entry_param e;
 	const struct tree *tree;
 	int rc = ops_tree(rq, &tree);
 
+	if (rq->number == INODE_ROOT && (rc == 0 || rc == -EAGAIN))
+		hint_root_members(rq);
 	/* A file of the archive's root was told "2 links, for a second" if somebody asks again. */
 	if (!inode_decode(rq->number).is_folder)
 		ops_went_below(rq);

@@ -338,6 +338,28 @@ def test_nothing_is_fetched_before_it_is_asked_for(pxarfs, store):
         assert statistics(mount)["payload_chunks"] == after["payload_chunks"]
 
 
+def test_who_looks_at_the_root_has_its_listing_asked_for(pxarfs, folder):
+    """As much as the listing reads, and no more: these folders lie in chunks of their own."""
+    for d in range(4):
+        (folder / f"tree/folder-{d}").mkdir(parents=True)
+        for i in range(1500):
+            (folder / f"tree/folder-{d}/a file of no content {i:04}").touch()
+    for path in [folder / "tree", *(folder / "tree").rglob("*")]:
+        os.utime(path, (0, 0))  # or the chunks would be others in each run
+    pxarfs("init", folder / "repo")
+    pxarfs("backup", "-r", folder / "repo", f"root.pxar:{folder}/tree", "--backup-id", "test",
+           "--chunk-size", 64)
+    with pxarfs.mount("host/test", "root.pxar", repository=folder / "repo") as mount:
+        assert len(os.listdir(mount.path)) == 4
+        listed = statistics(mount)["meta_chunks"]
+        assert listed >= 5  # both ends, and where the other folders begin
+    with pxarfs.mount("host/test", "root.pxar", repository=folder / "repo") as mount:
+        os.stat(mount.path)
+        wait_for(lambda: statistics(mount)["meta_chunks"] == listed)
+        assert len(os.listdir(mount.path)) == 4
+        assert statistics(mount)["meta_chunks"] == listed
+
+
 def test_a_mount_of_a_directory_does_without_libcurl(pxarfs, store):
     """It takes longer to load than an archive to open."""
     with pxarfs.mount("host/split/2027-01-15T08:00:02Z", "root.pxar", repository=store) as mount:

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-enum { MEMBERS_MAX = 1024, LOOKUPS_MAX = 256 };
+enum { MEMBERS_MAX = 1024, LOOKUPS_MAX = 256, PEEK_MAX = 64 };
 
 /* Stops with a trap that libFuzzer and the shell both notice. */
 #define CHECK(condition)                  \
@@ -123,6 +123,19 @@ static void look_up(struct walk *w, const struct tree_dir *dir, const struct tre
 	tree_entry_release(&found);
 }
 
+/* Before anything is known of the archive. */
+static void peek(const struct walk *w)
+{
+	uint64_t offsets[PEEK_MAX];
+	size_t count;
+
+	if (tree_peek_members(w->meta, offsets, PEEK_MAX, &count, NULL) < 0)
+		return;
+	CHECK(count <= PEEK_MAX);
+	for (size_t i = 0; i < count; i++)
+		CHECK(offsets[i] < w->meta->size);
+}
+
 static void walk_dir(struct walk *w, const struct tree_dir *dir);
 
 static void visit(struct walk *w, const struct tree_dir *dir, const struct tree_slot *slots,
@@ -181,6 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.moody.base.size = meta_size;
 	w.payload = &payload.base;
 	tree_payload_markers(&payload.base, NULL);
+	peek(&w);
 	if (tree_open(&w.tree, &meta.base, NULL) < 0)
 		return 0;
 	tree_window_init(&w.window);

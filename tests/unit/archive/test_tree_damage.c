@@ -90,12 +90,28 @@ static void build_sample(struct build *b, unsigned version, bool old_entries)
 
 enum { SAMPLE_MEMBER_COUNT = 8 };
 
+/* Whatever the bytes are: no more offsets than there is room for, and they lie inside. */
+static int peek_bytes(const uint8_t *data, size_t size, size_t *count)
+{
+	uint64_t offsets[SAMPLE_MEMBER_COUNT];
+	struct read_at_memory m;
+	int rc;
+
+	read_at_memory_init(&m, data, size);
+	rc = tree_peek_members(&m.base, offsets, SAMPLE_MEMBER_COUNT, count, NULL);
+	assert_true(rc == 0 || rc == -EBADMSG || rc == -E2BIG);
+	for (size_t i = 0; rc == 0 && i < *count; i++)
+		assert_true(offsets[i] < size);
+	return rc;
+}
+
 static void refuses_archive_cut_at_any_byte(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		AUTO(build) struct build b;
 		struct walk w;
+		size_t peeked;
 
 		build_sample(&b, i % 2 + 1, i / 2);
 		assert_int_equal(walk_bytes(b.meta.data, b.meta.size, &w), 0);
@@ -108,6 +124,7 @@ static void refuses_archive_cut_at_any_byte(void **state)
 			assert_non_null(copy);
 			memcpy(copy, b.meta.data, size);
 			assert_int_equal(walk_bytes(copy, size, &w), -EBADMSG);
+			peek_bytes(copy, size, &peeked); /* a sub-folder may end there */
 		}
 	}
 }
@@ -118,11 +135,13 @@ static void survives_every_flipped_bit(void **state)
 	for (unsigned version = 1; version <= 2; version++) {
 		AUTO(build) struct build b;
 		struct walk w;
+		size_t peeked;
 
 		build_sample(&b, version, false);
 		for (size_t i = 0; i < b.meta.size; i++) {
 			for (unsigned bit = 0; bit < 8; bit++) {
 				b.meta.data[i] ^= (uint8_t)(1u << bit);
+				peek_bytes(b.meta.data, b.meta.size, &peeked);
 				if (walk_bytes(b.meta.data, b.meta.size, &w) == 0)
 					assert_true(w.good + w.bad <= SAMPLE_MEMBER_COUNT);
 				b.meta.data[i] ^= (uint8_t)(1u << bit);
@@ -705,10 +724,52 @@ static void window_reads_all_that_can_be_read(void **state)
 				 i >= FIRST && i <= LAST ? -EIO : 0);
 }
 
+static void peeks_at_members_by_the_end_of_the_stream(void **state)
+{
+	enum { COUNT = 40 };
+	AUTO(build) struct build b;
+	AUTO(free) struct tree_slot *slots = calloc(COUNT, sizeof(*slots));
+	struct torn t = { .base = { &torn_ops, 0 } };
+	uint64_t offsets[COUNT];
+	struct read_at_memory m;
+	struct tree_dir root;
+	struct tree tree;
+	size_t count;
+
+	(void)state;
+	assert_non_null(slots);
+	build_init(&b, 2, false);
+	build_root(&b, NULL);
+	for (unsigned i = 0; i < COUNT; i++)
+		build_symlink(&b, (const char[]){ 'a', (char)('0' + i), 0 }, "somewhere");
+	build_dir_end(&b);
+	read_at_memory_init(&m, b.meta.data, b.meta.size);
+	t.base.size = m.base.size;
+	t.below = &m.base;
+	assert_int_equal(tree_open(&tree, &t.base, NULL), 0);
+	assert_int_equal(tree_dir_open(&tree, &t.base, m.base.size, &root, NULL), 0);
+	assert_int_equal(tree_dir_slots(&tree, &t.base, &root, slots, NULL), 0);
+	t.end = root.goodbye_offset; /* from 0 on */
+	assert_int_equal(tree_open(&tree, &t.base, NULL), -EIO);
+	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT, &count, NULL), 0);
+	assert_int_equal(count, COUNT);
+	for (size_t i = 0, found = 0; i < COUNT; i++, found = 0) {
+		for (size_t k = 0; k < COUNT; k++)
+			found += offsets[k] == slots[i].filename_offset;
+		assert_int_equal(found, 1);
+	}
+	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT - 1, &count, NULL), 0);
+	assert_int_equal(count, 0);
+	t.begin = root.goodbye_offset + PXAR_HEADER_SIZE;
+	t.end = t.begin + 1;
+	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT, &count, NULL), -EIO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_archive_cut_at_any_byte),
+		cmocka_unit_test(peeks_at_members_by_the_end_of_the_stream),
 		cmocka_unit_test(survives_every_flipped_bit),
 		cmocka_unit_test(damage_spoils_no_other_member),
 		cmocka_unit_test(refuses_slots_that_point_outside),
