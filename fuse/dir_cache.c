@@ -209,7 +209,7 @@ int dir_cache_read(struct dir_cache *c, uint64_t number, const struct tree *tree
 	struct folder *f = NULL, *other;
 	int rc = folder_read(c, number, tree, meta, dir_end, &f, err);
 
-	if (rc < 0)
+	if (rc)
 		return rc;
 	pthread_mutex_lock(&c->lock);
 	other = find(c, number); /* somebody may have been quicker */

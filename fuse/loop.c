@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/loop.h"
 
+#include "client/base/clock.h"
 #include "fuse/idle_poll.h"
 #include "fuse/session.h"
 
@@ -14,7 +15,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 enum {
 	/* Requests found waiting in a row before a second reader is woken: waking costs more
@@ -126,14 +126,6 @@ static void end_loop(struct loop *l)
 		l->params.ended(l->params.arg);
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 /* Sleep until there is a request, or the loop shall end: false. */
 static bool sleep_for_request(struct loop *l)
 {
@@ -142,7 +134,9 @@ static bool sleep_for_request(struct loop *l)
 	int wait_ms;
 
 	do
-		wait_ms = l->params.idle_poll ? idle_poll_wait_ms(l->params.idle_poll, now_us()) : -1;
+		wait_ms = l->params.idle_poll ?
+				  idle_poll_wait_ms(l->params.idle_poll, clock_now_us()) :
+				  -1;
 	while (poll(fds, 2, wait_ms) == 0);
 	return fds[1].revents == 0;
 }
@@ -172,8 +166,8 @@ static enum received receive(struct loop *l, struct fuse_buf *buf, bool *at_once
 		}
 		*at_once = false;
 		if (begin == 0)
-			begin = now_us();
-		if (now_us() - begin < l->params.spin_us)
+			begin = clock_now_us();
+		if (clock_now_us() - begin < l->params.spin_us)
 			continue;
 		if (resign_spare(l))
 			return SPARE;
@@ -202,7 +196,7 @@ static bool lead(struct loop *l, struct fuse_buf *buf)
 		unhurried = false;
 		fuse_session_process_buf(l->session, buf);
 		if (l->params.idle_poll && !unhurried)
-			idle_poll_request(l->params.idle_poll, now_us());
+			idle_poll_request(l->params.idle_poll, clock_now_us());
 		if (!leader_of)
 			return true; /* was busy; another one leads now */
 	}

@@ -2,6 +2,7 @@
 #include "fuse/nlink.h"
 
 #include "archive/links.h"
+#include "client/base/wait.h"
 #include "client/cmd/log.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
@@ -189,17 +190,6 @@ static void *counter(void *arg)
 	return NULL;
 }
 
-static struct timespec patience_end(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += NLINK_PATIENCE_MS * 1000000L;
-	t.tv_sec += t.tv_nsec / 1000000000;
-	t.tv_nsec %= 1000000000;
-	return t;
-}
-
 static void wake_all(struct fetch_wait *wait)
 {
 	const struct err none = ERR_INIT;
@@ -214,7 +204,7 @@ static void wake_all(struct fetch_wait *wait)
 static void *waker(void *arg)
 {
 	struct nlink *n = arg;
-	struct timespec until = patience_end();
+	struct timespec until = wait_until(CLOCK_MONOTONIC, NLINK_PATIENCE_MS);
 	struct fetch_wait *waiting;
 
 	pthread_mutex_lock(&n->lock);

@@ -16,10 +16,11 @@
 #ifndef PXARFS_PLUS_H
 #define PXARFS_PLUS_H
 
+#include "client/base/clock.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 enum {
 	PLUS_MEMBERS_MAX = 20000, /* a folder with more is large */
@@ -32,10 +33,7 @@ struct plus {
 
 static inline uint64_t plus_now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return (uint64_t)clock_ns_of(CLOCK_MONOTONIC_COARSE) / 1000000;
 }
 
 static inline void plus_looked_up(struct plus *p, uint64_t member_count)

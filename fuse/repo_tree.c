@@ -2,11 +2,11 @@
 #include "fuse/repo_tree_priv.h"
 
 #include "archive/base/le.h"
+#include "client/base/clock.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { NODES_MIN = 1024 };
 
@@ -18,14 +18,6 @@ void repo_tree_lock(struct repo_tree *t)
 void repo_tree_unlock(struct repo_tree *t)
 {
 	pthread_mutex_unlock(&t->lock);
-}
-
-uint64_t repo_tree_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* --- nodes; under the lock --- */
@@ -357,7 +349,7 @@ static struct node *list_of(const struct repo_tree *t, const struct node *node)
 
 static uint64_t ms_left(const struct repo_tree *t, const struct node *list)
 {
-	uint64_t end = list->listed_ms + t->params.refresh_ms, now = repo_tree_now_ms();
+	uint64_t end = list->listed_ms + t->params.refresh_ms, now = clock_now_ms();
 
 	return list->listed_ms && end > now ? end - now : 0;
 }

@@ -5,6 +5,7 @@
  */
 #include "fuse/repo_tree_priv.h"
 
+#include "client/base/clock.h"
 #include "client/cmd/log.h"
 
 #include <errno.h>
@@ -19,14 +20,6 @@ enum {
 	GRACE_MS = 5000,
 	TYPES_MAX = 8,
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* One run of a listing. */
 struct listing {
@@ -51,7 +44,7 @@ static void touch(struct node *node, int64_t newest, bool changed)
 	}
 	if (!changed)
 		return;
-	now = now_ns();
+	now = clock_ns_of(CLOCK_REALTIME);
 	node->mtime_ns = now > node->mtime_ns ? now : node->mtime_ns + 1;
 }
 
@@ -324,7 +317,7 @@ static void sweep(struct listing *l)
 		break;
 	}
 	l->node->was_listed = true;
-	l->node->listed_ms = repo_tree_now_ms();
+	l->node->listed_ms = clock_now_ms();
 }
 
 /* What to do when the repository does not answer: the old listing is better than none. */
@@ -341,7 +334,7 @@ static int list_failed(struct listing *l, int rc, struct err *err)
 	repo_tree_lock(t);
 	was_listed = l->node->was_listed && rc != -ENOMEM && rc != -ECANCELED;
 	if (was_listed)
-		l->node->listed_ms = repo_tree_now_ms() - t->params.refresh_ms + grace;
+		l->node->listed_ms = clock_now_ms() - t->params.refresh_ms + grace;
 	repo_tree_unlock(t);
 	if (!was_listed)
 		return rc == -ENOENT || rc == -EAGAIN ? -EIO : rc;

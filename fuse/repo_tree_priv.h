@@ -22,8 +22,6 @@ struct repo_tree {
 	uint32_t stamp;
 };
 
-uint64_t repo_tree_now_ms(void);
-
 /* Seconds as nanoseconds; a time that these cannot tell (after 2262) is the last they can. */
 static inline int64_t repo_tree_ns(int64_t seconds)
 {

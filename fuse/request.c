@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/request.h"
 
+#include "client/base/clock.h"
 #include "client/base/wait.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
@@ -39,14 +40,6 @@ struct requests {
 	bool has_watcher;
 	struct requests_stats stats;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static struct timespec timespec_of(uint64_t ms)
 {
@@ -213,7 +206,7 @@ void request_fail(struct request *rq, int rc)
 
 static void list_add(struct requests *r, struct request *rq)
 {
-	rq->deadline_ms = now_ms() + r->timeout_ms;
+	rq->deadline_ms = clock_now_ms() + r->timeout_ms;
 	rq->listed = true;
 	rq->next = NULL;
 	rq->prev = r->last;
@@ -500,7 +493,7 @@ bool request_is_damaged(struct request *rq)
 /* Ends every request whose time is over; returns when to look again, 0: nothing is parked. */
 static uint64_t end_overdue(struct requests *r)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_now_ms();
 
 	while (r->first && r->first->deadline_ms <= now) {
 		struct request *rq = r->first;
@@ -561,7 +554,7 @@ int requests_new(struct requests **out, struct mount *mount, unsigned timeout_ms
 
 bool requests_stop(struct requests *r, unsigned wait_ms)
 {
-	struct timespec until = timespec_of(now_ms() + wait_ms);
+	struct timespec until = timespec_of(clock_now_ms() + wait_ms);
 	struct request *mine = NULL;
 	bool none;
 

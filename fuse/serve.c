@@ -257,10 +257,8 @@ static void on_end(void *arg)
 /* Wait for the kernel's first request, which comes with the mount. */
 static int await_ready(struct server *s, struct err *err)
 {
-	struct timespec until;
+	struct timespec until = wait_until(CLOCK_REALTIME, READY_SECONDS_MAX * 1000);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += READY_SECONDS_MAX;
 	while (sem_timedwait(&s->mount.ready, &until) < 0)
 		if (errno != EINTR)
 			return err_set(err, EIO, "the kernel does not answer");

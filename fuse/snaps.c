@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/snaps_priv.h"
 
+#include "client/base/clock.h"
 #include "client/base/wait.h"
 
 #include <errno.h>
@@ -11,14 +12,6 @@
 enum { LOOK_MS = 10 * 1000 };
 
 enum { SLOTS_MIN = 64 };
-
-uint64_t snaps_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 void snaps_kick(struct snaps *s)
 {
@@ -392,22 +385,22 @@ static void *keeper(void *arg)
 {
 	unsigned period = 0;
 	struct snaps *s = arg;
-	uint64_t next_look;
+	int64_t next_look;
 
 	pthread_setname_np(pthread_self(), "keeper");
 	period = s->params.refresh_ms < LOOK_MS ? s->params.refresh_ms : LOOK_MS;
-	next_look = snaps_now_ms() + s->params.refresh_ms;
+	next_look = clock_now_ms() + s->params.refresh_ms;
 	pthread_mutex_lock(&s->lock);
 	while (!s->is_stopping) {
 		struct node *gone = take_gone(s);
-		bool look = s->is_entered && snaps_now_ms() >= next_look;
+		bool look = s->is_entered && clock_now_ms() >= next_look;
 
 		pthread_mutex_unlock(&s->lock);
-		snaps_close_idle(s, snaps_now_ms());
+		snaps_close_idle(s, clock_now_ms());
 		tell_kernel(s, gone);
 		if (look) {
 			repo_tree_look_again(s->tree);
-			next_look = snaps_now_ms() + s->params.refresh_ms;
+			next_look = clock_now_ms() + s->params.refresh_ms;
 		}
 		pthread_mutex_lock(&s->lock);
 		await_work(s, period);

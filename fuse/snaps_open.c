@@ -5,6 +5,8 @@
  */
 #include "fuse/snaps_priv.h"
 
+#include "client/base/clock.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -216,7 +218,7 @@ static void put_visit(struct snaps *s, struct visit *visit)
 {
 	visit->users--;
 	visit->used = ++s->clock;
-	visit->used_ms = snaps_now_ms();
+	visit->used_ms = clock_now_ms();
 }
 
 static void hold(struct shown *shown)
@@ -235,7 +237,7 @@ static void let_go(struct shown *shown)
 	pthread_mutex_lock(&o->owner->lock);
 	o->users--;
 	o->used = o->visit->used = ++o->owner->clock;
-	o->used_ms = o->visit->used_ms = snaps_now_ms();
+	o->used_ms = o->visit->used_ms = clock_now_ms();
 	pthread_mutex_unlock(&o->owner->lock);
 }
 
@@ -316,7 +318,7 @@ static int load_opened(struct snaps *s, struct node *node, struct err *err)
 		if (rc == 0) {
 			node->u.file.opened = o;
 			o->used = ++s->clock;
-			o->used_ms = snaps_now_ms();
+			o->used_ms = clock_now_ms();
 			o->next = visit->opened;
 			visit->opened = o;
 			s->stats.archives++;

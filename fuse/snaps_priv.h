@@ -72,8 +72,6 @@ struct snaps {
 	bool has_keeper;
 };
 
-uint64_t snaps_now_ms(void);
-
 /* There may be something to close.  Under the lock. */
 void snaps_kick(struct snaps *s);
 

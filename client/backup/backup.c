@@ -6,6 +6,7 @@
 #include "client/backup/backup_image.h"
 #include "client/backup/blob_file.h"
 #include "client/backup/previous.h"
+#include "client/base/clock.h"
 #include "client/repo/repo_rate.h"
 
 #include <assert.h>
@@ -13,7 +14,6 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/stat.h>
-#include <time.h>
 
 struct backup {
 	const struct backup_params *params;
@@ -509,15 +509,11 @@ static void end_session(struct backup *b)
 
 int backup_run(struct backup *b, struct err *err)
 {
-	struct timespec begin, end;
-	int rc;
+	const int64_t begun_ms = clock_now_ms();
+	int rc = run_session(b, err);
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	rc = run_session(b, err);
 	end_session(b);
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	b->elapsed_ms = (uint64_t)((end.tv_sec - begin.tv_sec) * 1000 +
-				   (end.tv_nsec - begin.tv_nsec) / 1000000);
+	b->elapsed_ms = clock_now_ms() - begun_ms;
 	if (rc == -ECANCELED && is_stopped(b))
 		return err_set(err, ECANCELED, "interrupted");
 	return rc;

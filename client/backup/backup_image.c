@@ -2,6 +2,7 @@
 #include "client/backup/backup_image.h"
 
 #include "archive/base/cleanup.h"
+#include "client/base/clock.h"
 #include "client/fs/content.h"
 #include "client/fs/image_source.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum {
 	CHUNK_SIZE = FIDX_CHUNK_SIZE,
@@ -464,28 +464,18 @@ static void run_release(struct run *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
-static uint64_t ms_since(const struct timespec *begun)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)((now.tv_sec - begun->tv_sec) * 1000 +
-			  (now.tv_nsec - begun->tv_nsec) / 1000000);
-}
-
 int backup_image_run(const struct backup_image *image, struct err *err)
 {
 	struct run r = { .image = image, .stats = &image->stream->stats, .source.fd = -1 };
-	struct timespec begun;
+	const int64_t begun_ms = clock_now_ms();
 	int rc;
 
-	clock_gettime(CLOCK_MONOTONIC, &begun);
 	pthread_mutex_init(&r.lock, NULL);
 	pthread_cond_init(&r.changed, NULL);
 	rc = run_init(&r, image, err);
 	if (rc == 0)
 		rc = store_image(&r, err);
 	run_release(&r);
-	atomic_store(&image->stream->stats.elapsed_ms, ms_since(&begun));
+	atomic_store(&image->stream->stats.elapsed_ms, clock_now_ms() - begun_ms);
 	return rc;
 }

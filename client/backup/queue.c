@@ -46,27 +46,13 @@ void queue_free(struct queue *q)
 	free(q);
 }
 
-static struct timespec deadline_after(int timeout_ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += timeout_ms / 1000;
-	t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
 /* With the lock held: wait for room; 0 even when aborted meanwhile. */
 static int wait_for_room(struct queue *q, int timeout_ms)
 {
 	struct timespec deadline = { 0 };
 
 	if (timeout_ms != QUEUE_FOREVER)
-		deadline = deadline_after(timeout_ms);
+		deadline = wait_until(CLOCK_MONOTONIC, (unsigned)timeout_ms);
 	while (q->count == q->capacity && !q->aborted) {
 		if (timeout_ms == QUEUE_FOREVER)
 			pthread_cond_wait(&q->not_full, &q->lock);

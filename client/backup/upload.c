@@ -4,6 +4,7 @@
 #include "archive/chunker.h"
 #include "client/backup/queue.h"
 #include "client/backup/ring.h"
+#include "client/base/clock.h"
 #include "client/base/wait.h"
 
 #include <assert.h>
@@ -45,7 +46,7 @@ struct upload {
 	char *name;
 	struct upload_stats *stats;
 	const atomic_bool *stop;
-	struct timespec begun;
+	int64_t begun_ms;
 	struct ring ring;
 	size_t ring_reserved; /* of the pool's memory */
 
@@ -369,19 +370,6 @@ static void *run_chunker(void *arg)
 
 /* --- write: the producer's thread --- */
 
-static struct timespec poll_deadline(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += (long)STOP_POLL_MS * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
 /* Wait until `size` more bytes fit into the ring. */
 static int wait_for_room(struct upload *u, size_t size)
 {
@@ -391,7 +379,7 @@ static int wait_for_room(struct upload *u, size_t size)
 		return 0;
 	pthread_mutex_lock(&u->lock);
 	while ((rc = state_of(u, NULL)) == 0 && u->written + size - u->released > u->ring.size) {
-		struct timespec deadline = poll_deadline();
+		struct timespec deadline = wait_until(CLOCK_MONOTONIC, STOP_POLL_MS);
 
 		if (writer_should_stop(u)) {
 			rc = -ECANCELED;
@@ -597,15 +585,6 @@ static void wait_for_threads(struct upload *u)
 	pthread_mutex_unlock(&u->lock);
 }
 
-static uint64_t elapsed_ms(const struct timespec *begun)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)((now.tv_sec - begun->tv_sec) * 1000 +
-			  (now.tv_nsec - begun->tv_nsec) / 1000000);
-}
-
 int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct err *err)
 {
 	struct digest sum = { 0 };
@@ -627,7 +606,7 @@ int upload_finish(struct upload *u, uint64_t *size, struct digest *csum, struct 
 		fail(u, rc, &why);
 		return writer_failure(u, err);
 	}
-	atomic_store(&u->stats->elapsed_ms, elapsed_ms(&u->begun));
+	atomic_store(&u->stats->elapsed_ms, clock_now_ms() - u->begun_ms);
 	*size = total;
 	*csum = sum;
 	return 0;
@@ -723,7 +702,7 @@ int upload_new(struct upload **out, struct upload_pool *pool,
 	u->writer = params->writer;
 	u->stats = params->stats;
 	u->stop = params->stop;
-	clock_gettime(CLOCK_MONOTONIC, &u->begun);
+	u->begun_ms = clock_now_ms();
 	init_locks(u);
 	init_chunker(u, params);
 	u->name = strdup(params->index_name);

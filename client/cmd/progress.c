@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/progress.h"
 
+#include "client/base/clock.h"
 #include "client/base/wait.h"
 
 #include <inttypes.h>
@@ -24,7 +25,7 @@ enum {
 struct progress {
 	struct backup *backup;
 	bool terminal;
-	struct timespec begun;
+	int64_t begun_ms;
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -33,15 +34,6 @@ struct progress {
 	bool stop;
 	bool line_shown;
 };
-
-static uint64_t elapsed_since(const struct timespec *begun)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)((now.tv_sec - begun->tv_sec) * 1000 +
-			  (now.tv_nsec - begun->tv_nsec) / 1000000);
-}
 
 __attribute__((format(printf, 4, 5))) static size_t append(char *out, size_t size, size_t used,
 							   const char *format, ...)
@@ -166,7 +158,7 @@ static void show(struct progress *p)
 	char line[LINE_SIZE];
 
 	backup_progress(p->backup, &now);
-	progress_format(&now, elapsed_since(&p->begun), line, sizeof(line));
+	progress_format(&now, clock_now_ms() - p->begun_ms, line, sizeof(line));
 	if (p->terminal)
 		show_line(p, line);
 	else
@@ -176,17 +168,12 @@ static void show(struct progress *p)
 static void *run(void *arg)
 {
 	struct progress *p = arg;
-	const int interval_ms = p->terminal ? TERMINAL_INTERVAL_MS : LOG_INTERVAL_MS;
-	struct timespec next = p->begun;
+	const unsigned interval_ms = p->terminal ? TERMINAL_INTERVAL_MS : LOG_INTERVAL_MS;
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
-		next.tv_sec += interval_ms / 1000;
-		next.tv_nsec += (long)(interval_ms % 1000) * 1000000;
-		if (next.tv_nsec >= 1000000000) {
-			next.tv_nsec -= 1000000000;
-			next.tv_sec++;
-		}
+		const struct timespec next = wait_until(CLOCK_MONOTONIC, interval_ms);
+
 		while (!p->stop &&
 		       pthread_cond_timedwait(&p->stopped, &p->lock, &next) != ETIMEDOUT)
 			;
@@ -213,7 +200,7 @@ struct progress *progress_start(struct backup *b)
 		return NULL;
 	p->backup = b;
 	p->terminal = is_terminal();
-	clock_gettime(CLOCK_MONOTONIC, &p->begun);
+	p->begun_ms = clock_now_ms();
 	pthread_mutex_init(&p->lock, NULL);
 	wait_cond_init(&p->stopped);
 	if (pthread_create(&p->thread, NULL, run, p) != 0)

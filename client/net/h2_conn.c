@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/net/h2_conn.h"
 
+#include "client/base/clock.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -67,7 +69,7 @@ static int take_submitted(struct h2_conn *c)
 		int submitted;
 
 		list = call->next;
-		submitted = h2_submit(c->h2, call, net_now_ms());
+		submitted = h2_submit(c->h2, call, clock_now_ms());
 		if (submitted < 0) {
 			call->rc = submitted;
 			call->done(call);
@@ -84,7 +86,7 @@ static int gather(struct h2_conn *c)
 	c->output_begin = c->output_end = 0;
 	while (c->output_end + H2_DATA_SIZE_MAX + 1024 <= OUTPUT_SIZE) {
 		const uint8_t *data;
-		ssize_t n = h2_output(c->h2, &data, net_now_ms());
+		ssize_t n = h2_output(c->h2, &data, clock_now_ms());
 
 		if (n < 0)
 			return (int)n;
@@ -114,7 +116,7 @@ static int write_some(struct h2_conn *c)
 			return (int)n;
 		c->output_begin += (size_t)n;
 		done += (size_t)n;
-		c->moved_ms = net_now_ms();
+		c->moved_ms = clock_now_ms();
 	}
 	return 1;
 }
@@ -132,7 +134,7 @@ static int read_some(struct h2_conn *c, struct err *err)
 			return -ECONNRESET;
 		if (n < 0)
 			return (int)n;
-		c->moved_ms = net_now_ms();
+		c->moved_ms = clock_now_ms();
 		rc = h2_input(c->h2, c->input, (size_t)n, c->moved_ms, err);
 		if (rc < 0)
 			return rc;
@@ -144,7 +146,8 @@ static int read_some(struct h2_conn *c, struct err *err)
 /* How long nothing may move. */
 static int check_time(struct h2_conn *c)
 {
-	int64_t now = net_now_ms(), idle = h2_is_patient(c->h2) ? H2_CONN_PATIENCE_MS : c->idle_ms;
+	int64_t now = clock_now_ms();
+	int64_t idle = h2_is_patient(c->h2) ? H2_CONN_PATIENCE_MS : c->idle_ms;
 
 	if (h2_call_count(c->h2) == 0)
 		return 0;
@@ -173,7 +176,7 @@ static int move_bytes(struct h2_conn *c, struct err *err)
 		if (rc < 0)
 			return rc;
 		if (idle)
-			c->moved_ms = net_now_ms(); /* time counts from when someone waits */
+			c->moved_ms = clock_now_ms(); /* time counts from when someone waits */
 		more_out = write_some(c);
 		if (more_out < 0)
 			return more_out;
@@ -263,7 +266,7 @@ int h2_conn_new(struct h2_conn **out, struct tls *tls, const void *received, siz
 	c->wake_fd = -1;
 	c->idle_ms = idle_ms;
 	c->last = &c->first;
-	c->moved_ms = net_now_ms();
+	c->moved_ms = clock_now_ms();
 	rc = start(c, received, size, err);
 	if (rc < 0) {
 		conn_free(c);

@@ -2,6 +2,7 @@
 #include "client/net/net.h"
 
 #include "archive/crypt.h"
+#include "client/base/clock.h"
 
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -18,21 +19,13 @@ enum {
 	UNACKNOWLEDGED_MS = 180 * 1000,
 };
 
-int64_t net_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int net_wait(int fd, short events, int64_t deadline_ms, int abort_fd)
 {
 	struct pollfd fds[] = { { .fd = fd, .events = events },
 				{ .fd = abort_fd, .events = POLLIN } };
 
 	for (;;) {
-		int64_t left = deadline_ms - net_now_ms();
+		int64_t left = deadline_ms - clock_now_ms();
 		int n = poll(fds, 2, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
 
 		if (n < 0 && errno != EINTR)
@@ -216,7 +209,7 @@ static int tunnel_request(const char *host, uint16_t port, const struct net_prox
 static int open_tunnel(int fd, const char *host, uint16_t port, const struct net_proxy *proxy,
 		       int abort_fd, struct err *err)
 {
-	int64_t deadline_ms = net_now_ms() + NET_ANSWER_TIMEOUT_MS;
+	int64_t deadline_ms = clock_now_ms() + NET_ANSWER_TIMEOUT_MS;
 	AUTO(free) char *head = malloc(NET_HEAD_SIZE_MAX);
 	int rc = head ? tunnel_request(host, port, proxy, head, NET_HEAD_SIZE_MAX) : -ENOMEM;
 	int status;
@@ -265,7 +258,7 @@ static int connect_one(const struct addrinfo *a, int abort_fd, int *out)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
 		if (errno != EINPROGRESS)
 			return -errno;
-		rc = net_wait(fd, POLLOUT, net_now_ms() + NET_CONNECT_TIMEOUT_MS, abort_fd);
+		rc = net_wait(fd, POLLOUT, clock_now_ms() + NET_CONNECT_TIMEOUT_MS, abort_fd);
 	}
 	if (rc == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0)
 		rc = -error;

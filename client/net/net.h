@@ -14,7 +14,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 enum {
 	NET_CONNECT_TIMEOUT_MS = 10 * 1000,
@@ -50,11 +49,8 @@ int net_connect(const char *host, uint16_t port, const struct net_proxy *proxy, 
 /* What net_connect() sets: no delay, keep-alive. */
 void net_set_options(int fd);
 
-/* Wait for `events` (poll(2)) until `deadline_ms` (net_now_ms()).  -ETIMEDOUT, -ECANCELED. */
+/* Wait for `events` (poll(2)) until `deadline_ms` (clock_now_ms()).  -ETIMEDOUT, -ECANCELED. */
 int net_wait(int fd, short events, int64_t deadline_ms, int abort_fd);
-
-/* Milliseconds of a clock that does not go back. */
-int64_t net_now_ms(void);
 
 /* The status of an answer's head "HTTP/1.1 200 OK\r\n...", NUL-terminated; 0: it is none. */
 int net_http_status(const char *head);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/net/tls.h"
 
+#include "client/base/clock.h"
+
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <poll.h>
@@ -151,7 +153,7 @@ static int outcome(struct tls *t, int result, short *events)
 
 static int handshake(struct tls *t, const char *host, int abort_fd, struct err *err)
 {
-	int64_t deadline_ms = net_now_ms() + HANDSHAKE_TIMEOUT_MS;
+	int64_t deadline_ms = clock_now_ms() + HANDSHAKE_TIMEOUT_MS;
 	const char *why;
 
 	for (;;) {

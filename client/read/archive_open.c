@@ -6,11 +6,11 @@
 #include "archive/manifest.h"
 #include "archive/manifest_sign.h"
 #include "archive/pxar.h"
+#include "client/base/clock.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 enum { DAMAGE_LASTS_MS = 2000 };
 
@@ -40,7 +40,7 @@ struct archive {
 	_Atomic(struct stream *) payload; /* written by that load alone */
 	/* That load's: why it was damaged, and until when that is believed. */
 	struct err damage;
-	uint64_t damaged_until_ms;
+	int64_t damaged_until_ms;
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -113,26 +113,18 @@ static int open_file(struct fetch *fetch, const char *path, enum chunk_class cla
 	return rc;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* An index has up to 1 GiB: one that is damaged is not got again for each READ.  One that could
  * not be got is, so that all works as soon as the repository does. */
 static int open_payload_index(struct archive *a, struct stream **out, struct err *err)
 {
 	int rc;
 
-	if (now_ms() < a->damaged_until_ms)
+	if (clock_now_ms() < a->damaged_until_ms)
 		return err_set(err, EBADMSG, "%s", a->damage.text);
 	rc = open_index(a, a->payload_name, CHUNK_PAYLOAD, out, err);
 	if (rc == -EBADMSG && err) {
 		a->damage = *err;
-		a->damaged_until_ms = now_ms() + DAMAGE_LASTS_MS;
+		a->damaged_until_ms = clock_now_ms() + DAMAGE_LASTS_MS;
 	}
 	return rc;
 }

@@ -2,9 +2,9 @@
 #include "client/read/chunk_load.h"
 
 #include "archive/blob.h"
+#include "client/base/clock.h"
 
 #include <assert.h>
-#include <time.h>
 
 /* A chunk as it is stored: in worker->encoded, or so that its bytes lie where they shall be. */
 struct stored {
@@ -78,14 +78,6 @@ static int get_stored(struct fetch_worker *worker, struct repo_reader *reader,
 	return rc;
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 int chunk_load(struct fetch_worker *worker, struct repo_reader *reader,
 	       const struct crypt_key *key, struct chunk *chunk, struct readahead_costs *costs,
 	       struct err *err)
@@ -96,16 +88,16 @@ int chunk_load(struct fetch_worker *worker, struct repo_reader *reader,
 
 	if (load_from_disk(worker, key, chunk))
 		return 1;
-	begin_us = now_us();
+	begin_us = clock_now_us();
 	rc = get_stored(worker, reader, key, chunk, &stored, err);
 	if (rc < 0)
 		return rc;
-	got_us = now_us();
+	got_us = clock_now_us();
 	rc = decode(worker, key, stored, chunk, err);
 	if (rc < 0)
 		return rc;
 	*costs = (struct readahead_costs){ .wait_us = got_us - begin_us,
-					   .work_us = now_us() - got_us };
+					   .work_us = clock_now_us() - got_us };
 	worker->keep = worker->disk != NULL;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/read/disk_cache.h"
 
+#include "client/base/clock.h"
 #include "client/repo/repo_dir_file.h"
 
 #include <dirent.h>
@@ -312,14 +313,6 @@ static void remove_file(struct survey *s, int folder_fd, const char *name,
 		s->freed += footprint((uint64_t)st->st_size);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 /* Remove the longest unused until at most `most` bytes are left. */
 static void shrink(struct disk_cache *d, struct survey *s, uint64_t most)
 {
@@ -367,7 +360,7 @@ static int make_room(struct disk_cache *d, uint64_t most, struct err *err)
 		return fd;
 	before = usage_read(fd);
 	close(fd);
-	s->now_ns = now_ns();
+	s->now_ns = (uint64_t)clock_ns_of(CLOCK_REALTIME);
 	visit_all(d, s, count_file);
 	shrink(d, s, most);
 	usage_set(d, before, s->bytes - s->freed);

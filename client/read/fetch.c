@@ -427,8 +427,7 @@ static void worker_idle(struct fetch *f)
 
 	f->idle_count++;
 	if (f->spare_count > 0) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += SPARE_SECONDS;
+		until = wait_until(CLOCK_MONOTONIC, SPARE_SECONDS * 1000);
 		rc = pthread_cond_timedwait(&f->work, &f->lock, &until);
 	} else {
 		pthread_cond_wait(&f->work, &f->lock);

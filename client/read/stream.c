@@ -2,12 +2,12 @@
 #include "client/read/stream.h"
 
 #include "archive/base/le.h"
+#include "client/base/clock.h"
 #include "client/read/chunk_load.h"
 #include "client/read/readahead.h"
 
 #include <assert.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum {
 	HINT_SHARE = 8, /* hints of one request take at most this part of the cache */
@@ -184,18 +184,10 @@ static int stream_wrap(struct fetch_source *source, uint64_t index, int rc, stru
 			(unsigned long long)index, (unsigned long long)place.begin, hex);
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static void learn_costs(struct stream *s, uint64_t begin_us, uint64_t got_us)
 {
 	struct readahead_costs costs = { .wait_us = got_us - begin_us,
-					 .work_us = now_us() - got_us };
+					 .work_us = clock_now_us() - got_us };
 
 	readahead_learn(&s->readahead, &costs);
 }
@@ -251,14 +243,14 @@ static int load_file(struct fetch_source *source, struct fetch_worker *worker, u
 		     struct chunk *chunk, struct err *err)
 {
 	struct stream *s = stream_of_source(source);
-	uint64_t begin_us = now_us();
+	uint64_t begin_us = clock_now_us();
 	int rc = read_fully(s->file.fd, chunk->data, chunk->size, index * STREAM_FILE_PIECE_SIZE,
 			    err);
 
 	(void)worker;
 	if (rc < 0)
 		return rc;
-	learn_costs(s, begin_us, now_us());
+	learn_costs(s, begin_us, clock_now_us());
 	return check_unchanged(&s->file, err);
 }
 

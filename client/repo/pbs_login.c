@@ -3,6 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
+#include "client/base/clock.h"
 #include "client/base/secret.h"
 #include "client/base/wait.h"
 #include "client/repo/pbs_ticket.h"
@@ -44,10 +45,7 @@ struct pbs_login {
 
 static int64_t now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return clock_ns_of(CLOCK_BOOTTIME) / 1000000;
 }
 
 /* --- the call --- */
@@ -242,14 +240,12 @@ static int ensure(struct pbs_login *l, bool may_ask, struct err *err)
 static void *renew(void *arg)
 {
 	struct pbs_login *l = arg;
-	struct timespec until;
 
 	pthread_mutex_lock(&l->timer_lock);
-	clock_gettime(CLOCK_MONOTONIC, &until);
 	while (!l->stopping) {
-		until.tv_nsec += l->renew_ms % 1000 * 1000000;
-		until.tv_sec += l->renew_ms / 1000 + until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
+		/* From now on: the ticket is older than that then, else ensure() would keep it. */
+		const struct timespec until = wait_until(CLOCK_MONOTONIC, (unsigned)l->renew_ms);
+
 		while (!l->stopping &&
 		       pthread_cond_timedwait(&l->stop, &l->timer_lock, &until) != ETIMEDOUT)
 			continue;

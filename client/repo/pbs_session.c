@@ -2,6 +2,7 @@
 #include "client/repo/pbs_session.h"
 
 #include "archive/crypt.h"
+#include "client/base/clock.h"
 
 #include <string.h>
 #include <strings.h>
@@ -109,7 +110,7 @@ static int refused(struct tls *tls, struct wbuf *answer, size_t head, int status
 static int read_answer(struct tls *tls, const struct kind *kind, struct wbuf *answer, size_t *rest,
 		       int *status, int abort_fd, struct err *err)
 {
-	int64_t deadline_ms = net_now_ms() + NET_ANSWER_TIMEOUT_MS;
+	int64_t deadline_ms = clock_now_ms() + NET_ANSWER_TIMEOUT_MS;
 	char upgrade[64] = "", what[32];
 	size_t head;
 
@@ -148,8 +149,8 @@ static int upgrade(struct h2_conn **out, struct pbs_rest *rest, const struct kin
 		return rc;
 	rc = put_request(&request, pbs_rest_name(rest), kind, params, headers);
 	if (rc == 0)
-		rc = tls_write_all(tls, request.data, request.size, net_now_ms() + NET_ANSWER_TIMEOUT_MS,
-				   abort_fd);
+		rc = tls_write_all(tls, request.data, request.size,
+				   clock_now_ms() + NET_ANSWER_TIMEOUT_MS, abort_fd);
 	wipe(&request);
 	if (rc < 0)
 		return err_sys(err, -rc, "%s session", kind->path);

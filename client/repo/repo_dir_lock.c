@@ -3,6 +3,7 @@
 
 #include "archive/base/cleanup.h"
 #include "archive/base/digest.h"
+#include "client/base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -229,14 +230,6 @@ static bool is_current(int fd, int dir_fd, const char *name)
 
 /* --- taking --- */
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* 0, -EWOULDBLOCK after `deadline_ms`, or another errno. */
 static int flock_until(int fd, enum repo_dir_lock_mode mode, int64_t deadline_ms)
 {
@@ -246,7 +239,7 @@ static int flock_until(int fd, enum repo_dir_lock_mode mode, int64_t deadline_ms
 	while (flock(fd, operation) < 0) {
 		if (errno != EINTR && errno != EWOULDBLOCK)
 			return -errno;
-		if (errno == EWOULDBLOCK && now_ms() >= deadline_ms)
+		if (errno == EWOULDBLOCK && clock_now_ms() >= deadline_ms)
 			return -EWOULDBLOCK;
 		if (errno == EWOULDBLOCK)
 			nanosleep(&pause, NULL);
@@ -332,7 +325,7 @@ int repo_dir_lock_take(const struct repo_dir_locks *l, enum repo_dir_lock_kind k
 		       const struct snapshot_name *s, struct repo_dir_lock *out, struct err *err)
 {
 	struct repo_dir_lock taken = REPO_DIR_LOCK_INIT;
-	int64_t deadline = now_ms() + wait_ms;
+	int64_t deadline = clock_now_ms() + wait_ms;
 	int rc;
 
 	taken.name[0] = '\0';

@@ -10,6 +10,8 @@
 #include "client/repo/pbs_session.h"
 #include "client/repo/repo_pbs_priv.h"
 
+#include "client/base/clock.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -198,12 +200,12 @@ static int reconnect(struct pbs_reader *r, int64_t deadline_ms, struct h2_conn *
 
 	for (;;) {
 		struct pollfd abort = { .fd = r->abort_fd, .events = POLLIN };
-		int64_t left = deadline_ms - net_now_ms();
+		int64_t left = deadline_ms - clock_now_ms();
 
 		if (pause_ms && poll(&abort, 1, left < pause_ms ? (int)left : pause_ms) > 0)
 			return aborted(err);
 		rc = connect_once(r, out, err);
-		if (rc == 0 || !is_passing(rc) || net_now_ms() >= deadline_ms)
+		if (rc == 0 || !is_passing(rc) || clock_now_ms() >= deadline_ms)
 			return rc;
 		if (!pause_ms)
 			repo_warn(&r->repo->base, "%s: the connection to the server is lost (%s), trying "
@@ -265,7 +267,7 @@ static void drop(struct pbs_reader *r, struct h2_conn *conn)
 static int get_surely(struct pbs_reader *r, const char *path, struct wbuf *out, int *status,
 		      struct err *err)
 {
-	int64_t deadline_ms = net_now_ms() + LOST_MS_MAX;
+	int64_t deadline_ms = clock_now_ms() + LOST_MS_MAX;
 	size_t size = out->size;
 
 	for (;;) {
@@ -281,7 +283,7 @@ static int get_surely(struct pbs_reader *r, const char *path, struct wbuf *out, 
 			out->size = size;
 		}
 		h2_conn_unref(conn);
-		if ((rc != -ECONNRESET && rc != -ETIMEDOUT) || net_now_ms() >= deadline_ms)
+		if ((rc != -ECONNRESET && rc != -ETIMEDOUT) || clock_now_ms() >= deadline_ms)
 			return rc;
 	}
 }

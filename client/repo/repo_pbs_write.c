@@ -14,6 +14,7 @@
 #include "archive/chunker.h"
 #include "archive/didx.h"
 #include "archive/index_writer.h"
+#include "client/base/clock.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -532,11 +533,11 @@ static int look_up(struct pbs_writer *w, struct looked_up *l)
 /* The server clears away what was unfinished, when it notices that we are gone. */
 static void await_gone(struct pbs_writer *w)
 {
-	int64_t deadline_ms = net_now_ms() + GONE_MS_MAX;
+	int64_t deadline_ms = clock_now_ms() + GONE_MS_MAX;
 	struct looked_up l;
 
 	while (look_up(w, &l) == 0 && l.exists) {
-		if (net_now_ms() > deadline_ms) {
+		if (clock_now_ms() > deadline_ms) {
 			repo_warn(&w->repo->base, "the unfinished snapshot %s is still there", w->path);
 			return;
 		}
@@ -639,7 +640,7 @@ static int explain(struct pbs_writer *w, struct err *err)
 
 static int open_session(struct pbs_writer *w, struct err *err)
 {
-	int64_t deadline_ms = net_now_ms() + LOCKED_MS_MAX;
+	int64_t deadline_ms = clock_now_ms() + LOCKED_MS_MAX;
 
 	for (;;) {
 		int status = 0, why;
@@ -656,7 +657,7 @@ static int open_session(struct pbs_writer *w, struct err *err)
 		why = explain(w, err);
 		if (why < 0)
 			return why;
-		if (net_now_ms() > deadline_ms)
+		if (clock_now_ms() > deadline_ms)
 			return rc;
 		poll(NULL, 0, PAUSE_MS);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo_rate.h"
 
+#include "client/base/clock.h"
 #include "client/base/token_bucket.h"
 
 #include <stdlib.h>
@@ -21,19 +22,11 @@ static struct limited *self(struct repo_writer *w)
 	return (struct limited *)w;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static int take(struct limited *l, struct token_bucket *bucket, uint64_t bytes, struct err *err)
 {
-	const uint64_t until = token_bucket_take(bucket, bytes, now_ns());
+	const uint64_t until = token_bucket_take(bucket, bytes, clock_now_ns());
 
-	for (uint64_t now = now_ns(); now < until; now = now_ns()) {
+	for (uint64_t now = clock_now_ns(); now < until; now = clock_now_ns()) {
 		uint64_t wait = until - now < STOP_POLL_NS ? until - now : STOP_POLL_NS;
 		const struct timespec t = { .tv_nsec = (long)wait };
 
@@ -143,8 +136,8 @@ int repo_rate_limit(struct repo_writer **w, const struct repo_rate *rate, struct
 	l->base.ops = &l->ops;
 	l->inner = *w;
 	l->stop = rate->stop;
-	token_bucket_init(&l->sent, rate->rate, rate->burst, now_ns());
-	token_bucket_init(&l->received, rate->rate, rate->burst, now_ns());
+	token_bucket_init(&l->sent, rate->rate, rate->burst, clock_now_ns());
+	token_bucket_init(&l->received, rate->rate, rate->burst, clock_now_ns());
 	*w = &l->base;
 	return 0;
 }

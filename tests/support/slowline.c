@@ -8,6 +8,7 @@
  * later.  It holds whatever comes meanwhile: how much is on the way, its ends decide.
  */
 #include "archive/base/cleanup.h"
+#include "client/base/clock.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -45,14 +46,6 @@ static void must(bool ok, const char *what)
 	exit(1);
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
 /* Take what there is, once. */
 static void take(struct way *w)
 {
@@ -67,7 +60,7 @@ static void take(struct way *w)
 		return;
 	}
 	p->next = NULL;
-	p->due_ns = now_ns() + delay_ns;
+	p->due_ns = clock_now_ns() + delay_ns;
 	p->begin = 0;
 	p->end = (size_t)n;
 	*w->last = p;
@@ -77,7 +70,7 @@ static void take(struct way *w)
 /* Give what is due.  False: nobody takes it any more. */
 static bool give(struct way *w)
 {
-	while (w->first && w->first->due_ns <= now_ns()) {
+	while (w->first && w->first->due_ns <= clock_now_ns()) {
 		struct piece *p = w->first;
 		ssize_t n = send(w->to, p->bytes + p->begin, p->end - p->begin,
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -102,7 +95,7 @@ static bool give(struct way *w)
 /* Until something has come, can be given, or is due. */
 static void await(const struct way ways[2])
 {
-	int64_t now = now_ns(), wait_ns = INT64_MAX;
+	int64_t now = clock_now_ns(), wait_ns = INT64_MAX;
 	struct pollfd fds[4];
 
 	for (int i = 0; i < 2; i++) {

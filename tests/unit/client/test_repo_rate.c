@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "client/base/clock.h"
 #include "client/repo/repo_rate.h"
 
 #include "tests/support/lib/repo_conformance.h"
@@ -6,7 +7,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <time.h>
 #include <cmocka.h>
 
 static atomic_bool stop;
@@ -35,26 +35,18 @@ static struct repo *make(void)
 	return r;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* Six chunks of 5,000 bytes, two indexes, a blob and a manifest. */
 static void holds_back_what_is_put(void **state)
 {
 	struct repo *r = make();
 	struct snapshot_name name = repo_conformance_name("host/a", "", 1800000000);
-	uint64_t begin = now_ms(), ms;
+	uint64_t begin = clock_now_ms(), ms;
 
 	(void)state;
 	rate.rate = 100000;
 	rate.burst = 10000;
 	assert_int_equal(repo_conformance_backup(r, &name, 1, NULL), 0);
-	ms = now_ms() - begin;
+	ms = clock_now_ms() - begin;
 	assert_in_range(ms, 200, 5000); /* (30,000 + a little - 10,000) / 100,000 */
 	assert_int_equal(repo_conformance_check(r, &name, 1, NULL), 0);
 	repo_free(r);
@@ -64,14 +56,14 @@ static void a_wait_ends_when_it_is_told_to(void **state)
 {
 	struct repo *r = make();
 	struct snapshot_name name = repo_conformance_name("host/a", "", 1800000000);
-	uint64_t begin = now_ms();
+	uint64_t begin = clock_now_ms();
 
 	(void)state;
 	rate.rate = 1;
 	rate.burst = 1;
 	atomic_store(&stop, true);
 	assert_int_equal(repo_conformance_backup(r, &name, 1, NULL), -ECANCELED);
-	assert_true(now_ms() - begin < 5000);
+	assert_true(clock_now_ms() - begin < 5000);
 	atomic_store(&stop, false);
 	repo_free(r);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes, listings and what is open, over a repository in memory. */
+#include "client/base/clock.h"
 #include "fuse/inode.h"
 #include "fuse/snaps.h"
 
@@ -213,14 +214,6 @@ static struct snaps_stats stats_of(struct bench *b)
 	return stats;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* --- what there is --- */
 
 static void only_what_is_looked_at_is_listed(void **state)
@@ -393,12 +386,12 @@ static void what_nobody_uses_is_closed_in_time_and_opened_again(void **state)
 	open_with(b, (struct snaps_params){ 0 });
 	shown = entered(b, "host/a/2027-01-15T08:00:00Z/root.pxar");
 	slot = shown->slot;
-	snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+	snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	assert_int_equal(stats_of(b).snapshots, 1); /* it is held */
 	shown_let_go(shown);
-	snaps_close_idle(b->snaps, now_ms());
+	snaps_close_idle(b->snaps, clock_now_ms());
 	assert_int_equal(stats_of(b).snapshots, 1); /* it is not long ago */
-	snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+	snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	assert_int_equal(stats_of(b).snapshots, 0);
 	assert_int_equal(stats_of(b).archives, 0);
 	shown = entered(b, "host/a/2027-01-15T08:00:00Z/root.pxar");
@@ -449,7 +442,7 @@ static void the_longest_unused_are_closed_when_there_are_too_many(void **state)
 		shown_let_go(entered(b, path));
 	}
 	assert_int_equal(stats_of(b).snapshots, 5);
-	snaps_close_idle(b->snaps, now_ms());
+	snaps_close_idle(b->snaps, clock_now_ms());
 	assert_int_equal(stats_of(b).snapshots, 2);
 }
 
@@ -465,7 +458,7 @@ static void archives_with_large_indexes_are_closed_their_snapshots_stay(void **s
 		snprintf(path, sizeof(path), "host/a/2027-01-15T08:0%u:00Z/root.pxar", i);
 		shown_let_go(entered(b, path));
 	}
-	snaps_close_idle(b->snaps, now_ms());
+	snaps_close_idle(b->snaps, clock_now_ms());
 	assert_int_equal(stats_of(b).snapshots, 3);
 	assert_int_equal(stats_of(b).archives, 1); /* the one used last */
 }
@@ -483,7 +476,7 @@ static void a_snapshot_that_is_gone_is_stale_and_closed(void **state)
 	archive = walk(b, "host/a/2027-01-15T08:00:00Z/root.pxar");
 	assert_int_equal(enter(b, archive, &shown, &b->err), 0);
 	shown_let_go(shown);
-	snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+	snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	repo_memory_remove_snapshot(b->repo, &name);
 	assert_int_equal(enter(b, archive, &shown, &b->err), -ESTALE);
 	assert_null(walk(b, "host/a/2027-01-15T08:00:00Z"));
@@ -502,7 +495,7 @@ static void one_that_was_made_anew_is_another(void **state)
 	archive = walk(b, "host/a/2027-01-15T08:00:00Z/root.pxar");
 	assert_int_equal(enter(b, archive, &shown, &b->err), 0);
 	shown_let_go(shown);
-	snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+	snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	add_stream(b, &name, m, "root.pxar.didx", GOLDEN "legacy.pxar");
 	repo_fill_manifest(b->repo, &name, m);
 	assert_int_equal(enter(b, archive, &shown, &b->err), -ESTALE);
@@ -526,7 +519,7 @@ static void what_cannot_be_opened_harms_nothing_else(void **state)
 	shown_let_go(entered(b, "host/a/2027-01-15T08:01:00Z/root.pxar"));
 
 	repo_memory_add_file(b->repo, &name, MANIFEST_BLOB_NAME, "junk", 4);
-	snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+	snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	assert_int_equal(enter(b, archive, &shown, &b->err), -EBADMSG);
 }
 
@@ -621,7 +614,7 @@ static void opening_and_closing_do_not_disturb_each_other(void **state)
 	for (unsigned i = 0; i < USERS; i++)
 		assert_int_equal(pthread_create(&users[i], NULL, use, b), 0);
 	for (unsigned i = 0; i < ROUNDS; i++)
-		snaps_close_idle(b->snaps, now_ms() + 2 * IDLE_MS);
+		snaps_close_idle(b->snaps, clock_now_ms() + 2 * IDLE_MS);
 	for (unsigned i = 0; i < USERS; i++) {
 		pthread_join(users[i], &failed);
 		if (failed)
