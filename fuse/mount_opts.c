@@ -3,6 +3,7 @@
 
 #include "fuse/loop.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
@@ -155,7 +156,7 @@ static int parse_size(const char *text, size_t length, size_t *out)
 
 	if (end - text > 1 && end[-1] == 'B')
 		end--;
-	if (end - text > 2 && end[-1] == 'i')
+	if (end - text > 2 && end[-1] == 'i' && isalpha((unsigned char)end[-2]))
 		end--;
 	unit = end > text ? strchr(units, end[-1] & ~0x20) : NULL;
 	if (unit && *unit) {

@@ -61,7 +61,7 @@ struct backup_params {
 	enum archive_names names;
 	size_t chunk_size_avg;
 	bool dry_run; /* walk and cut everything, store nothing */
-	unsigned thread_count; /* 0: as many as there are cores, BACKUP_THREADS_MAX at most */
+	unsigned thread_count; /* 0: one a core and one, BACKUP_THREADS_MAX at most */
 	int compression; /* a level of zstd; 0: the default, BACKUP_UNCOMPRESSED: none */
 	const char *journal_folder; /* client/backup/journal.h; NULL: no journal */
 	uint64_t rate, burst; /* stored bytes a second (client/repo/repo_rate.h); 0: no limit */

@@ -21,7 +21,6 @@
 
 #define DEFAULT_OWNER "root@pam"
 
-static const uint64_t TIME_NOW = UINT64_MAX; /* none was given */
 
 /* Memory of at least this size goes back to the system when it is freed: lists of names, of very
  * large folders, would otherwise stay beside what comes after them. */
@@ -143,13 +142,14 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "fail (default), or skip: go on with zeros for what cannot be read, list it at "
 		  "the end, exit status 3" },
 		{ "threads", 0, OPT_UINT, &s->threads, "COUNT",
-		  "threads that digest, compress and store (default: one a core and one, at most 16)" },
+		  "threads that digest, compress and store, at most 64; 0 (default): one a core and "
+		  "one, at most 16" },
 		{ "compression", 0, OPT_UINT, &s->compression, "LEVEL",
 		  "level of zstd: 1 (default, as the official client) to 19; 0: none" },
 		{ "rate", 0, OPT_STRING, &s->rate, "SIZE",
 		  "store at most so many bytes a second (such as 10MiB)" },
 		{ "burst", 0, OPT_STRING, &s->burst, "SIZE",
-		  "with --rate: after a rest, so many at once (default: those of a second)" },
+		  "with --rate: after a rest, so many at once; 0: none (default: those of a second)" },
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
 		  "read what a backup would read, store nothing, say what would be stored" },
 		KEYS_OPT_WRITE(s->keys),
@@ -219,8 +219,11 @@ static int take_rate(const struct cmd *self, struct job *j)
 
 	if (s->burst && !s->rate)
 		return opts_usage(self, "--burst needs --rate");
-	if (s->rate && (!cmd_parse_size(s->rate, &p->rate) || p->rate == 0))
+	if (s->rate && !cmd_parse_size(s->rate, &p->rate))
 		return opts_usage(self, "--rate: '%s' is no number of bytes", s->rate);
+	if (s->rate && p->rate == 0)
+		return opts_usage(self, "--rate is at least 1 byte a second; without it there is "
+				  "no limit");
 	p->burst = p->rate;
 	if (s->burst && !cmd_parse_size(s->burst, &p->burst))
 		return opts_usage(self, "--burst: '%s' is no number of bytes", s->burst);
@@ -276,7 +279,7 @@ static int take_name(const struct cmd *self, struct job *j)
 	rc = snapshot_group_parse(group, s->ns, &name->group, &err);
 	if (rc < 0)
 		return opts_usage(self, "%s", err_text(&err, rc));
-	name->time = s->time == TIME_NOW ? (int64_t)time(NULL) : (int64_t)s->time;
+	name->time = (int64_t)s->time;
 	if (name->time < 0 || snapshot_time_format(name->time, text) < 0)
 		return opts_usage(self, "--backup-time: not a time of this era");
 	return -1;
@@ -365,7 +368,7 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 					 .type = "host",
 					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
-					 .time = TIME_NOW,
+					 .time = (uint64_t)time(NULL),
 					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
 					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);

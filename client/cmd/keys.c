@@ -174,7 +174,7 @@ static int open_given(const struct keys_options *o, struct crypt_key **out, char
 		return open_path(o->keyfile, out, created, err);
 	if (!o->keyfd)
 		return 0;
-	rc = read_numbered_fd(o->keyfd, "keyfd", &text, err);
+	rc = read_numbered_fd(o->keyfd, "--keyfd", &text, err);
 	return rc < 0 ? rc : open_text(&text, "--keyfd", out, created, err);
 }
 
@@ -246,7 +246,7 @@ static int read_master(const struct keys_options *o, struct wbuf *pem, struct er
 	if (o->master_pubkey_file)
 		return keys_read_file(o->master_pubkey_file, pem, err);
 	if (o->master_pubkey_fd)
-		return read_numbered_fd(o->master_pubkey_fd, "master-pubkey-fd", pem, err);
+		return read_numbered_fd(o->master_pubkey_fd, "--master-pubkey-fd", pem, err);
 	rc = find_default(KEYS_DEFAULT_MASTER, &path, err);
 	return rc ? rc : keys_read_file(path, pem, err);
 }

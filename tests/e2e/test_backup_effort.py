@@ -73,3 +73,25 @@ def test_a_rate_is_kept(backup):
     assert size > 3 << 20
     assert elapsed > (size - (600 << 10)) / (2 << 20)
     assert elapsed < size / (2 << 20) + 60  # not held back more than that
+
+
+@pytest.mark.parametrize("option, beyond", [
+    ("--backup-time", 1 << 63), ("--backup-time", (1 << 64) - 1), ("--padding-limit", 101),
+    ("--chunk-size", 0), ("--entries-max", 1 << 64), ("--threads", 65), ("--compression", 20),
+    ("--rate", 0), ("--burst", "9e18"),
+])
+def test_a_number_that_is_none_or_too_large_is_refused(pxarfs, folder, source, option, beyond):
+    pxarfs("init", folder / "repo")
+    for value in beyond, -1, "1e99", "", "4x", " 4", "+4", "0x10":
+        before = ["--rate", "1M"] if option == "--burst" else []
+        done = pxarfs("backup", "-r", folder / "repo", f"root.pxar:{source}", *before,
+                      f"{option}={value}", status=2)
+        assert option in done.stderr
+    assert not (folder / "repo/host").exists()
+
+
+def test_no_threads_are_the_default_and_no_burst_is_none(backup):
+    first, snapshot = backup("first")
+    repo, other = backup("zero", "--threads", 0, "--rate", "100MiB", "--burst", 0)
+    assert streams(other) == streams(snapshot)
+    assert stored(repo) == stored(first)

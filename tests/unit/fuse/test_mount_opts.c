@@ -90,6 +90,9 @@ static void read_ahead_may_be_nothing(void **state)
 	assert_int_equal(parsed("readahead=100").readahead_bytes, 100);
 	assert_int_equal(parsed("readahead=16M").readahead_bytes, 16 << 20);
 	assert_refused("readahead=off", "is not a size");
+	assert_refused("readahead=16iB", "is not a size");
+	assert_refused("readahead=1e9", "is not a size");
+	assert_refused("readahead=-1", "is not a size");
 	assert_refused("readahead", "needs a value");
 }
 
