@@ -15,6 +15,8 @@
 #include "archive/didx.h"
 #include "archive/json_text.h"
 #include "client/repo/repo_name.h"
+#include "tests/support/pbs_known.h"
+#include "tests/support/warm_memory.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,11 +39,11 @@ enum {
 	HEAD_SIZE_MAX = 64 << 10,
 	WRITER_COUNT = 256,
 	BODY_SIZE_MAX = (16 << 20) + BLOB_ENCRYPTED_HEADER_SIZE,
-	KNOWN_MIN = 1 << 12,
 };
 
 static struct repo *repo;
 static SSL_CTX *tls;
+static struct warm_memory bodies = WARM_MEMORY_INIT;
 
 static void must(bool ok, const char *what)
 {
@@ -52,12 +54,6 @@ static void must(bool ok, const char *what)
 }
 
 /* --- sessions --- */
-
-struct known {
-	struct digest digest;
-	uint32_t size; /* plain; 0: the slot is free */
-	bool is_new; /* was put in this session, so it need not be marked as used */
-};
 
 struct session {
 	int fd;
@@ -70,8 +66,7 @@ struct session {
 	struct wbuf manifest; /* for the end */
 
 	pthread_mutex_t lock; /* guards these */
-	struct known *known;
-	size_t known_count, known_capacity;
+	struct known_chunks known;
 	struct call *done; /* by workers, not answered yet */
 	size_t running;
 	int wake_fd;
@@ -95,45 +90,10 @@ struct call {
 
 static void call_free(struct call *c)
 {
-	wbuf_release(&c->body);
+	warm_memory_give(&bodies, &c->body);
 	wbuf_release(&c->answer);
 	repo_file_release(&c->file);
 	free(c);
-}
-
-static struct known *find(const struct session *s, const struct digest *d)
-{
-	uint64_t at;
-
-	memcpy(&at, d->bytes, sizeof(at));
-	for (;; at++) {
-		struct known *k = &s->known[at & (s->known_capacity - 1)];
-
-		if (k->size == 0 || digest_equal(&k->digest, d))
-			return k;
-	}
-}
-
-/* With the lock held. */
-static void know(struct session *s, const struct digest *d, size_t size, bool is_new)
-{
-	struct known *k;
-
-	if (2 * s->known_count >= s->known_capacity) {
-		struct known *old = s->known;
-		size_t count = s->known_capacity;
-
-		s->known_capacity = count ? 2 * count : KNOWN_MIN;
-		s->known = calloc(s->known_capacity, sizeof(*s->known));
-		must(s->known, "out of memory");
-		for (size_t i = 0; i < count; i++)
-			if (old[i].size)
-				*find(s, &old[i].digest) = old[i];
-		free(old);
-	}
-	k = find(s, d);
-	s->known_count += k->size == 0;
-	*k = (struct known){ .digest = *d, .size = (uint32_t)size, .is_new = is_new || k->is_new };
 }
 
 /* --- what can be called --- */
@@ -207,7 +167,7 @@ static int previous(struct call *c)
 		pthread_mutex_lock(&s->lock);
 		for (size_t i = 0; i < ix.count; i++) {
 			didx_chunk(&ix, i, &begin, &end, &d);
-			know(s, &d, end - begin, false);
+			must(know(&s->known, &d, end - begin, false) == 0, "out of memory");
 		}
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -229,11 +189,21 @@ static int open_index(struct call *c)
 	return answer(c, rc, &err, wid);
 }
 
-/* On a worker. */
-static int put_chunk(struct call *c, struct blob_codec *codec)
+/* What a worker has for itself. */
+struct tools {
+	struct blob_codec *codec;
+	uint8_t *plain; /* CHUNK_SIZE_MAX */
+};
+
+/* A chunk that is not compressed is looked at where it is. */
+static uint8_t *plain_of(const struct call *c, enum blob_kind kind, const struct tools *t)
+{
+	return kind == BLOB_PLAIN ? c->body.data + BLOB_HEADER_SIZE : t->plain;
+}
+
+static int put_chunk(struct call *c, const struct tools *t)
 {
 	uint64_t size = number_param(c->path, "size");
-	AUTO(free) uint8_t *plain = NULL;
 	struct session *s = c->session;
 	char hex[DIGEST_HEX_SIZE], quoted[DIGEST_HEX_SIZE + 2];
 	struct err err = ERR_INIT;
@@ -246,20 +216,18 @@ static int put_chunk(struct call *c, struct blob_codec *codec)
 	    number_param(c->path, "encoded-size") != c->body.size)
 		return refuse(c, 400, "bad parameters");
 	rc = blob_kind(c->body.data, c->body.size, &kind, &err);
-	if (rc == 0 && !blob_kind_is_encrypted(kind)) {
-		plain = malloc(size);
-		must(plain, "out of memory");
-		rc = blob_decode_chunk(codec, c->body.data, c->body.size, &d, plain, size, &err);
-	} else if (rc == 0) {
+	if (rc == 0 && !blob_kind_is_encrypted(kind))
+		rc = blob_decode_chunk(t->codec, c->body.data, c->body.size, &d,
+				       plain_of(c, kind, t), size, &err);
+	else if (rc == 0)
 		rc = blob_verify_crc(c->body.data, c->body.size, &err);
-	}
 	if (rc == 0)
 		rc = repo_writer_put_chunk(s->writer, &d, c->body.data, c->body.size, size, NULL, &err);
 	pthread_mutex_lock(&s->lock);
 	if (rc == 0)
-		know(s, &d, size, true);
+		must(know(&s->known, &d, size, true) == 0, "out of memory");
 	pthread_mutex_unlock(&s->lock);
-	wbuf_release(&c->body);
+	warm_memory_give(&bodies, &c->body);
 	snprintf(quoted, sizeof(quoted), "\"%s\"", hex);
 	return answer(c, rc, &err, quoted);
 }
@@ -273,7 +241,7 @@ static int append_one(struct session *s, struct repo_index *ix, const json_t *he
 	if (rc < 0)
 		return err_set(err, EINVAL, "no digest");
 	pthread_mutex_lock(&s->lock);
-	k = s->known_capacity ? *find(s, &d) : (struct known){ .size = 0 };
+	k = known_of(&s->known, &d);
 	pthread_mutex_unlock(&s->lock);
 	if (!k.size)
 		return err_set(err, EINVAL, "no such chunk");
@@ -411,11 +379,11 @@ static struct {
 
 static void *work(void *arg)
 {
-	struct blob_codec *codec = blob_codec_new();
+	const struct tools tools = { blob_codec_new(), malloc(CHUNK_SIZE_MAX) };
 	const uint64_t one = 1;
 
 	(void)arg;
-	must(codec, "out of memory");
+	must(tools.codec && tools.plain, "out of memory");
 	for (;;) {
 		struct call *c;
 
@@ -430,7 +398,7 @@ static void *work(void *arg)
 
 		struct session *s = c->session;
 		if (s->writer)
-			put_chunk(c, codec);
+			put_chunk(c, &tools);
 		else
 			get_chunk(c);
 		pthread_mutex_lock(&s->lock);
@@ -543,8 +511,8 @@ static int on_data(nghttp2_session *h2, uint8_t flags, int32_t stream, const uin
 
 	(void)flags;
 	(void)arg;
-	if (c && !c->body.data)
-		wbuf_reserve(&c->body, number_param(c->path, "encoded-size"));
+	if (c && !c->body.data && is_call(c, "POST", "/dynamic_chunk"))
+		must(warm_memory_take(&bodies, &c->body) == 0, "out of memory");
 	return !c || wbuf_put(&c->body, data, size) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -738,7 +706,7 @@ static void session_free(struct session *s)
 	close(s->fd);
 	close(s->wake_fd);
 	wbuf_release(&s->manifest);
-	free(s->known);
+	known_chunks_release(&s->known);
 	free(s->in);
 	free(s->out);
 	free(s);
