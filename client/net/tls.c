@@ -12,25 +12,23 @@
 enum {
 	HANDSHAKE_TIMEOUT_MS = 30 * 1000,
 	READ_AHEAD_SIZE = 256 << 10, /* many records with one system call */
+	RECORD_SIZE = SSL3_RT_MAX_PLAIN_LENGTH,
 	ASK_COUNT_MAX = 2,
 };
 
 struct tls {
 	SSL *ssl;
 	int fd;
+	bool has_more; /* behind what is being sent */
 	short read_events, write_events; /* what the last call of each kind waits for */
 };
 
 /* --- the socket as OpenSSL sees it: no SIGPIPE --- */
 
-static int bio_fd(BIO *bio)
-{
-	return (int)(intptr_t)BIO_get_data(bio);
-}
-
 static int bio_write(BIO *bio, const char *data, size_t size, size_t *written)
 {
-	ssize_t n = send(bio_fd(bio), data, size, MSG_NOSIGNAL);
+	const struct tls *t = BIO_get_data(bio);
+	ssize_t n = send(t->fd, data, size, MSG_NOSIGNAL | (t->has_more ? MSG_MORE : 0));
 
 	BIO_clear_retry_flags(bio);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -41,7 +39,8 @@ static int bio_write(BIO *bio, const char *data, size_t size, size_t *written)
 
 static int bio_read(BIO *bio, char *data, size_t size, size_t *got)
 {
-	ssize_t n = recv(bio_fd(bio), data, size, 0);
+	const struct tls *t = BIO_get_data(bio);
+	ssize_t n = recv(t->fd, data, size, 0);
 
 	BIO_clear_retry_flags(bio);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -70,7 +69,7 @@ static void make_bio_method(void)
 	BIO_meth_set_ctrl(bio_method, bio_ctrl);
 }
 
-static BIO *bio_of(int fd)
+static BIO *bio_of(struct tls *t)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	BIO *bio;
@@ -78,7 +77,7 @@ static BIO *bio_of(int fd)
 	pthread_once(&once, make_bio_method);
 	bio = bio_method ? BIO_new(bio_method) : NULL;
 	if (bio) {
-		BIO_set_data(bio, (void *)(intptr_t)fd);
+		BIO_set_data(bio, t);
 		BIO_set_init(bio, 1);
 	}
 	return bio;
@@ -117,7 +116,7 @@ static bool is_address(const char *host)
 static int attach(struct tls *t, const struct tls_target *target)
 {
 	SSL_CTX *ctx = make_ctx(target->trust);
-	BIO *bio = ctx ? bio_of(t->fd) : NULL;
+	BIO *bio = ctx ? bio_of(t) : NULL;
 
 	t->ssl = bio ? SSL_new(ctx) : NULL;
 	SSL_CTX_free(ctx);
@@ -255,7 +254,10 @@ ssize_t tls_write(struct tls *t, const void *data, size_t size)
 	ERR_clear_error();
 	errno = 0;
 	t->write_events = 0;
-	if (SSL_write_ex(t->ssl, data, size, &n) == 1)
+	t->has_more = size > RECORD_SIZE; /* a record is written at a time: they go out together */
+	int done = SSL_write_ex(t->ssl, data, size, &n);
+	t->has_more = false; /* what OpenSSL writes by itself waits for nothing */
+	if (done == 1)
 		return (ssize_t)n;
 	int rc = outcome(t, 0, &t->write_events);
 	return rc == 0 ? -ECONNRESET : rc;

@@ -8,7 +8,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PATH_SIZE = 256, ANSWER_SIZE_MAX = 4096, STORED_SIZE_MIN = 13 };
+enum {
+	PATH_SIZE = 256,
+	ANSWER_SIZE_MAX = 4096,
+	STORED_SIZE_MIN = 13,
+	CAPACITY_UNIT = 64 << 10,
+	SPARE_BYTES_MAX = 16 << 20,
+};
 
 /* A chunk that was put. */
 struct upload_call {
@@ -18,24 +24,85 @@ struct upload_call {
 	struct repo_pbs_target *target; /* NULL: none takes it yet, so it is not sent */
 	uint64_t number;
 	struct digest digest;
-	size_t plain_size, size;
+	size_t plain_size, size, capacity; /* of data */
 	struct wbuf answer;
 	char path[PATH_SIZE];
 	uint8_t data[];
 };
 
-int repo_pbs_upload_init(struct repo_pbs_upload *u, struct err *err)
+/* --- their memory, which is used again while it is warm: new one costs more than the copy into it --- */
+
+static bool fits(const struct upload_call *c, size_t size)
 {
-	*u = (struct repo_pbs_upload){ .next_number = 0 };
-	pthread_mutex_init(&u->lock, NULL);
-	pthread_cond_init(&u->changed, NULL);
-	return digest_set_init(&u->known, err);
+	return c->capacity >= size && c->capacity / 2 <= size + CAPACITY_UNIT;
+}
+
+static struct upload_call *take_spare(struct repo_pbs_upload *u, size_t size)
+{
+	struct upload_call **at, *c;
+
+	pthread_mutex_lock(&u->spare_lock);
+	for (at = &u->spare; *at && !fits(*at, size); at = &(*at)->next)
+		continue;
+	c = *at;
+	if (c) {
+		*at = c->next;
+		u->spare_bytes -= c->capacity;
+	}
+	pthread_mutex_unlock(&u->spare_lock);
+	return c;
+}
+
+static struct upload_call *new_call(struct repo_pbs_upload *u, size_t size)
+{
+	size_t capacity = (size + CAPACITY_UNIT - 1) / CAPACITY_UNIT * CAPACITY_UNIT;
+	struct upload_call *c = take_spare(u, size);
+
+	if (!c) {
+		c = malloc(sizeof(*c) + capacity);
+		if (c)
+			c->capacity = capacity;
+	}
+	return c;
 }
 
 static void free_call(struct upload_call *c)
 {
+	struct repo_pbs_upload *u = c->upload;
+	bool is_kept;
+
 	wbuf_release(&c->answer);
-	free(c);
+	pthread_mutex_lock(&u->spare_lock);
+	is_kept = u->spare_bytes + c->capacity <= SPARE_BYTES_MAX;
+	if (is_kept) {
+		c->next = u->spare;
+		u->spare = c;
+		u->spare_bytes += c->capacity;
+	}
+	pthread_mutex_unlock(&u->spare_lock);
+	if (!is_kept)
+		free(c);
+}
+
+static void free_spare(struct repo_pbs_upload *u)
+{
+	while (u->spare) {
+		struct upload_call *c = u->spare;
+
+		u->spare = c->next;
+		free(c);
+	}
+}
+
+/* --- life --- */
+
+int repo_pbs_upload_init(struct repo_pbs_upload *u, struct err *err)
+{
+	*u = (struct repo_pbs_upload){ .next_number = 0 };
+	pthread_mutex_init(&u->lock, NULL);
+	pthread_mutex_init(&u->spare_lock, NULL);
+	pthread_cond_init(&u->changed, NULL);
+	return digest_set_init(&u->known, err);
 }
 
 void repo_pbs_upload_release(struct repo_pbs_upload *u)
@@ -46,8 +113,10 @@ void repo_pbs_upload_release(struct repo_pbs_upload *u)
 		u->first = c->next;
 		free_call(c);
 	}
+	free_spare(u);
 	digest_set_release(&u->known);
 	pthread_cond_destroy(&u->changed);
+	pthread_mutex_destroy(&u->spare_lock);
 	pthread_mutex_destroy(&u->lock);
 }
 
@@ -257,15 +326,15 @@ static int wait_for_room(struct repo_pbs_upload *u, const struct digest *digest,
 	return digest_set_has(&u->known, digest);
 }
 
-static struct upload_call *new_call(struct repo_pbs_upload *u, const struct digest *digest,
-				    const void *data, size_t size, size_t plain_size)
+static struct upload_call *copy_chunk(struct repo_pbs_upload *u, const struct digest *digest,
+				      const void *data, size_t size, size_t plain_size)
 {
-	struct upload_call *c = malloc(sizeof(*c) + size);
+	struct upload_call *c = new_call(u, size);
 
 	if (!c)
 		return NULL;
 	*c = (struct upload_call){ .upload = u, .digest = *digest, .size = size,
-				   .plain_size = plain_size };
+				   .plain_size = plain_size, .capacity = c->capacity };
 	memcpy(c->data, data, size);
 	return c;
 }
@@ -279,7 +348,7 @@ int repo_pbs_upload_put(struct repo_pbs_upload *u, const struct digest *digest, 
 
 	if (rc < 0)
 		return rc;
-	c = new_call(u, digest, data, size, plain_size);
+	c = copy_chunk(u, digest, data, size, plain_size);
 	if (!c)
 		return err_set(err, ENOMEM, "out of memory");
 	pthread_mutex_lock(&u->lock);

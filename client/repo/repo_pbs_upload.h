@@ -36,7 +36,7 @@ struct upload_call;
 
 struct repo_pbs_upload {
 	struct h2_conn *conn; /* lent, set before the first chunk is put */
-	pthread_mutex_t lock; /* guards the rest */
+	pthread_mutex_t lock; /* guards these */
 	pthread_cond_t changed;
 	struct digest_set known; /* to the server in this session: may be used in indexes */
 	struct repo_pbs_target *targets;
@@ -45,6 +45,10 @@ struct repo_pbs_upload {
 	uint64_t next_number;
 	int rc; /* of the first failure */
 	struct err why;
+
+	pthread_mutex_t spare_lock; /* taken last; guards these */
+	struct upload_call *spare; /* memory for the next ones, by `next` */
+	size_t spare_bytes;
 };
 
 int repo_pbs_upload_init(struct repo_pbs_upload *u, struct err *err);
