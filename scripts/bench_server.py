@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from bench_mount import BUILD, PXARFS, TOP, beside, figure, mounted, timed
+from bench_tools import BUILD, PXARFS, TOP, beside, figure, mounted, timed
 
 sys.path.insert(0, str(TOP / "tests" / "support"))
 
