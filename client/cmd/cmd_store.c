@@ -125,16 +125,26 @@ static const struct cmd namespace_commands[] = {
 	  "One that has ever held a group is removed only with --delete-groups.", run_delete },
 };
 
+/* What is asked most needs no command of its own. */
+static bool is_list(int argc, char **argv)
+{
+	return argc < 2 || (argv[1][0] == '-' && strcmp(argv[1], "-h") != 0 &&
+			    strcmp(argv[1], "--help") != 0);
+}
+
 static int run_namespaces(const struct cmd *self, int argc, char **argv)
 {
+	if (is_list(argc, argv))
+		return run_list(&namespace_commands[0], argc, argv);
 	return cmd_run_family(self, namespace_commands,
 			      sizeof(namespace_commands) / sizeof(namespace_commands[0]),
-			      "NAMESPACE is a path of up to seven names, as in prod/eu.", argc, argv);
+			      "NAMESPACE is a path of up to seven names, as in prod/eu.  Without\n"
+			      "COMMAND all of them are listed.", argc, argv);
 }
 
 const struct cmd cmd_namespaces = {
 	.name = "namespaces",
-	.synopsis = "COMMAND",
+	.synopsis = "[COMMAND]",
 	.summary = "List, make and remove namespaces",
 	.run = run_namespaces,
 };

@@ -10,6 +10,7 @@ import pytest
 
 import crypto
 import datastore
+from conftest import Pxarfs
 
 OLD, NEW = "host/split/2027-01-15T08:00:09Z", "host/split/2027-01-15T08:00:10Z"
 
@@ -178,6 +179,30 @@ def test_namespaces_are_made_listed_and_removed(pxarfs, store):
     pxarfs("protect", "clear", "-r", store, "--ns", "prod/eu", f"host/{group.name}")
     pxarfs("namespaces", "delete", "-r", store, "prod", "--delete-groups")
     assert [ns for ns in listed() if ns.startswith("prod")] == []
+
+
+def test_a_directory_and_its_server_say_the_same(folder, store):
+    """In text and in JSON; who changes something is told nothing."""
+    shows = [["snapshots"], ["snapshots", "host/split"], ["snapshots", "--ns", "prod/eu"], ["files", OLD],
+             ["notes", "show", OLD], ["notes", "show", "--group", "host/split"], ["protect", "show", OLD],
+             ["namespaces"], ["namespaces", "list"], ["namespaces", "list", "prod"]]
+    changes = [["notes", "set", OLD, "of one"], ["notes", "set", "--group", "host/split", "of all"],
+               ["protect", "set", OLD], ["namespaces", "create", "x/y"], ["forget", NEW]]
+    said = {}
+    for backend in ("directory", "server"):
+        copy = folder / backend
+        subprocess.run(["cp", "-a", store, copy], check=True)
+        pxarfs = Pxarfs(folder, serves=backend == "server")
+        try:
+            for command in changes:
+                done = pxarfs(*command, "-r", copy)
+                assert (done.stdout, done.stderr) == ("", "")
+            said[backend] = [(command, pxarfs(*command, "-r", copy, *form).stdout)
+                             for command in shows for form in ([], ["--output-format", "json"])]
+        finally:
+            pxarfs.cleanup()
+    assert said["directory"] == said["server"]
+    assert all(text for _, text in said["server"])
 
 
 @pytest.mark.both_backends
