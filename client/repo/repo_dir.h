@@ -23,8 +23,8 @@
 int repo_dir_open(const char *path, struct repo **out, struct err *err);
 
 /* Make a datastore in an empty (or absent) directory, where hidden files and lost+found do not
- * count; `full`: all 65,536 chunk folders.  The directory's mode becomes 0755, as the server
- * demands.  What was interrupted can be repeated.  -ENOTEMPTY; -EEXIST: it is one already. */
+ * count; `full`: all 65,536 chunk folders, and mode 0755, as a server demands.  Otherwise nobody
+ * else may enter the directory, and its group only if it may already.  What was interrupted can be repeated.  -ENOTEMPTY; -EEXIST: it is one already. */
 int repo_dir_init(const char *path, bool full, struct err *err);
 
 #endif

@@ -68,16 +68,32 @@ static int open_root(const char *path, int *fd, struct err *err)
 	return 0;
 }
 
+/* Blobs and indexes are files that all may read, as a server wants them: who may not enter the
+ * chunks shall not get at those either.  Only a server's directory has to be open; one that is
+ * closed to more is left so. */
+static int set_root_mode(int root_fd, bool servers, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(root_fd, &st) < 0)
+		return err_sys(err, errno, "mode");
+	mode_t mode = servers ? REPO_DIR_FOLDER_MODE :
+				(st.st_mode & REPO_DIR_CHUNKS_MODE) | S_IRWXU;
+	return fchmod(root_fd, mode) < 0 ? err_sys(err, errno, "change mode") : 0;
+}
+
 static int make_layout(int root_fd, bool full, const struct repo_dir_locks *locks,
 		       struct err *err)
 {
 	AUTO(fd) int chunks_fd = -1;
 	const struct repo_dir_owner *o = &locks->owner;
 
-	if ((o->set && fchown(root_fd, o->uid, o->gid) < 0) ||
-	    fchmod(root_fd, REPO_DIR_FOLDER_MODE) < 0)
-		return err_sys(err, errno, "owner and mode");
-	int rc = repo_dir_file_mkdir(root_fd, REPO_DIR_CHUNKS, REPO_DIR_CHUNKS_MODE, o, NULL, err);
+	if (o->set && fchown(root_fd, o->uid, o->gid) < 0)
+		return err_sys(err, errno, "change owner");
+	int rc = set_root_mode(root_fd, full || o->set, err);
+	if (rc < 0)
+		return rc;
+	rc = repo_dir_file_mkdir(root_fd, REPO_DIR_CHUNKS, REPO_DIR_CHUNKS_MODE, o, NULL, err);
 	if (rc == 0)
 		rc = repo_dir_file_open_dir(root_fd, REPO_DIR_CHUNKS, &chunks_fd, err);
 	if (rc == 0 && full)

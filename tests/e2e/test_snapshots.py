@@ -112,7 +112,7 @@ def test_init_makes_the_servers_layout(pxarfs, folder):
     pxarfs("init", folder / "new")
     new = folder / "new"
     assert sorted(os.listdir(new)) == [".chunks", ".lock"]
-    assert mode(new) == 0o755 and mode(new / ".chunks") == 0o750 and mode(new / ".lock") == 0o644
+    assert mode(new) == 0o750 and mode(new / ".chunks") == 0o750 and mode(new / ".lock") == 0o644
     assert listed(pxarfs, new) == []
     assert "datastore already" in pxarfs("init", new, status=1).stderr
 
@@ -120,8 +120,25 @@ def test_init_makes_the_servers_layout(pxarfs, folder):
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_init_is_independent_of_the_umask(pxarfs, folder, umask):
     pxarfs("init", folder / "new", umask=umask)
-    assert mode(folder / "new") == 0o755 and mode(folder / "new/.chunks") == 0o750
+    assert mode(folder / "new") == (0o750 if umask == 0 else 0o700)
+    assert mode(folder / "new/.chunks") == 0o750
     assert mode(folder / "new/.lock") == 0o644
+
+
+def test_init_lets_nobody_else_at_the_blobs(pxarfs, folder):
+    for name, before, after in (("open", 0o755, 0o750), ("closed", 0o700, 0o700)):
+        (folder / name).mkdir(mode=before)
+        pxarfs("init", folder / name)
+        assert mode(folder / name) == after
+    pxarfs("init", "--full", folder / "adopted")
+    assert mode(folder / "adopted") == 0o755
+    (folder / "secret").write_text("hash\n")
+    pxarfs("backup", "-r", folder / "open", "--backup-id", "a", f"secret.conf:{folder}/secret")
+    folder.chmod(0o755)
+    blob, = (folder / "open/host/a").glob("*/secret.conf.blob")
+    done = subprocess.run(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "cat", blob],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Permission denied" in done.stderr
 
 
 def test_init_full_makes_every_chunk_folder_and_can_be_repeated(pxarfs, folder):

@@ -520,6 +520,7 @@ static void other_users_read_without_locks_and_do_not_write(void **state)
 	if (geteuid() != 0)
 		skip();
 	make_backup(T1);
+	assert_int_equal(chmod(store_path(&folder, "store"), 0755), 0); /* somebody opened it */
 	store_write(&folder, "datastore.cfg", "");
 	assert_int_equal(chmod(cfg, 0600), 0);
 	host.user = "backup";
