@@ -266,6 +266,26 @@ static int find_source(struct arguments *a, const char *text, struct err *err)
 	return 0;
 }
 
+/* "host/web1": a snapshot of the repository that the options or the environment name; such a word
+ * is no repository's. */
+static bool is_snapshot(const char *text)
+{
+	struct snapshot_name name;
+	bool latest;
+
+	return snapshot_parse(text, NULL, &name, &latest, NULL) == 0 && !is_regular_file(text);
+}
+
+/* What stands before the mount point. */
+static int find_what(struct arguments *a, char *const *words, size_t count, struct err *err)
+{
+	if (count == 1 && !is_snapshot(words[0]))
+		return find_source(a, words[0], err);
+	a->params.snapshot = count > 0 ? words[0] : NULL;
+	a->params.archive = count > 1 ? words[1] : NULL;
+	return 0;
+}
+
 /* 0, or a negative errno that has been told about. */
 static int run_mount(struct arguments *a)
 {
@@ -333,7 +353,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 	};
 	char **args;
 	size_t count;
-	int rc = 0, status = opts_parse(self, table, argc, argv, 1, 3, &args, &count);
+	int rc, status = opts_parse(self, table, argc, argv, 1, 3, &args, &count);
 
 	if (status >= 0)
 		return status;
@@ -342,12 +362,7 @@ static int run(const struct cmd *self, int argc, char **argv)
 	status = cmd_check_names(self, a.params.ns, NULL, count == 3 ? args[0] : NULL);
 	if (status >= 0)
 		return status;
-	if (count == 2) {
-		rc = find_source(&a, args[0], &err);
-	} else if (count == 3) {
-		a.params.snapshot = args[0];
-		a.params.archive = args[1];
-	}
+	rc = find_what(&a, args, count - 1, &err);
 	if (rc == 0)
 		rc = find_mount_point(&a, args[count - 1], &err);
 	if (rc == 0)
@@ -363,12 +378,13 @@ static int run(const struct cmd *self, int argc, char **argv)
 
 const struct cmd cmd_mount = {
 	.name = "mount",
-	.synopsis = "MOUNTPOINT | SNAPSHOT ARCHIVE MOUNTPOINT | FILE MOUNTPOINT | "
+	.synopsis = "MOUNTPOINT | SNAPSHOT [ARCHIVE] MOUNTPOINT | FILE MOUNTPOINT | "
 		    "SOURCE MOUNTPOINT",
 	.summary = "Show all snapshots, an archive of one, or an archive file, as a file system",
 	.description =
 		"With MOUNTPOINT alone, all snapshots: [ns/NAME/]TYPE/ID/TIME/ARCHIVE/PATH.\n"
-		"SNAPSHOT is TYPE/ID/TIME, TYPE/ID/latest or TYPE/ID; ARCHIVE is NAME.pxar.\n"
+		"SNAPSHOT is TYPE/ID/TIME, TYPE/ID/latest or TYPE/ID; ARCHIVE is NAME.pxar: without\n"
+		"it all archives of the snapshot, as folders.\n"
 		"FILE is a .pxar, or a .mpxar with its .ppxar beside it.\n"
 		"SOURCE is REPOSITORY[::[ns/NAMESPACE/]SNAPSHOT[/ARCHIVE]], as in fstab.\n"
 		"Nothing is read before it is asked for.  Unmount with umount(8).",

@@ -144,6 +144,8 @@ def test_the_root_of_a_mount_may_be_a_part(pxarfs, store):
         assert sorted(os.listdir(m.path)) == ["host", "ns"]
     with pxarfs.mount(f"{store}::host/split/latest/root.pxar") as m:
         assert "bulk" in os.listdir(m.path)
+    with pxarfs.mount("--ns", "prod/eu", "host/nested", repository=store) as m:
+        assert sorted(os.listdir(m.path)) == ["index.json", "root.pxar"]
 
 
 def test_refuses_what_is_not_there(pxarfs, store, folder):
