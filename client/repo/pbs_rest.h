@@ -5,7 +5,7 @@
  * Layout:  client/PROTOCOL.md, "Requests and parameters" and "REST calls".
  * Threads: any number; one call at a time goes out.
  * Trust:   answers are hostile: bounded in size, nesting and count of values, strictly JSON; what
- *          their members are is for the caller to check (pbs_rest_text() and its kin).
+ *          their members are is for the caller to check (pbs_member.h).
  */
 #ifndef PXARFS_PBS_REST_H
 #define PXARFS_PBS_REST_H
@@ -48,14 +48,5 @@ int pbs_rest_upload(struct pbs_rest *r, const char *path, json_t *params, const 
 
 /* Parameters as a query "a=b&c=d", appended. */
 int pbs_rest_query(const json_t *params, struct wbuf *out);
-
-/* --- members of answers --- */
-
-/* A string without NUL that fits; false: missing, another type, or longer. */
-bool pbs_rest_text(const json_t *object, const char *member, char *out, size_t size);
-
-/* An integer in the range; false: missing, another type, or outside. */
-bool pbs_rest_integer(const json_t *object, const char *member, int64_t min, int64_t max,
-		      int64_t *out);
 
 #endif

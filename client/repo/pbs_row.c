@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/pbs_row.h"
 
-#include "client/repo/pbs_rest.h"
+#include "client/repo/pbs_member.h"
 
 #include <string.h>
 
@@ -9,14 +9,15 @@ bool pbs_row_ns(const json_t *row, char ns[SNAPSHOT_NS_SIZE_MAX + 1])
 {
 	char text[SNAPSHOT_NS_SIZE_MAX + 1];
 
-	return pbs_rest_text(row, "ns", text, sizeof(text)) && snapshot_ns_parse(text, ns, NULL) == 0;
+	return pbs_member_text(row, "ns", text, sizeof(text)) &&
+	       snapshot_ns_parse(text, ns, NULL) == 0;
 }
 
 static bool take_group(const json_t *row, struct snapshot_group *g)
 {
-	return pbs_rest_text(row, "backup-type", g->type, sizeof(g->type)) &&
-	       pbs_rest_text(row, "backup-id", g->id, sizeof(g->id)) && snapshot_is_type(g->type) &&
-	       snapshot_is_safe_id(g->id);
+	return pbs_member_text(row, "backup-type", g->type, sizeof(g->type)) &&
+	       pbs_member_text(row, "backup-id", g->id, sizeof(g->id)) &&
+	       snapshot_is_type(g->type) && snapshot_is_safe_id(g->id);
 }
 
 bool pbs_row_group(const json_t *row, struct repo_group_info *out)
@@ -24,11 +25,11 @@ bool pbs_row_group(const json_t *row, struct repo_group_info *out)
 	int64_t count;
 
 	if (!take_group(row, &out->group) ||
-	    !pbs_rest_integer(row, "backup-count", 0, INT64_MAX, &count) ||
-	    !pbs_rest_integer(row, "last-backup", INT64_MIN, INT64_MAX, &out->last_backup))
+	    !pbs_member_integer(row, "backup-count", 0, INT64_MAX, &count) ||
+	    !pbs_member_integer(row, "last-backup", INT64_MIN, INT64_MAX, &out->last_backup))
 		return false;
 	out->backup_count = (size_t)count;
-	if (!pbs_rest_text(row, "owner", out->owner, sizeof(out->owner)))
+	if (!pbs_member_text(row, "owner", out->owner, sizeof(out->owner)))
 		out->owner[0] = '\0';
 	return true;
 }
@@ -51,7 +52,7 @@ static bool has_manifest(const json_t *row)
 bool pbs_row_snapshot(const json_t *row, struct repo_snapshot_info *out)
 {
 	if (!take_group(row, &out->name.group) ||
-	    !pbs_rest_integer(row, "backup-time", 1, INT64_MAX, &out->name.time))
+	    !pbs_member_integer(row, "backup-time", 1, INT64_MAX, &out->name.time))
 		return false;
 	out->finished = has_manifest(row);
 	out->is_protected = json_is_true(json_object_get(row, "protected"));

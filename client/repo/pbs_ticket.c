@@ -3,7 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
-#include "client/repo/pbs_rest.h"
+#include "client/repo/pbs_member.h"
 
 #include <string.h>
 #include <strings.h>
@@ -36,9 +36,9 @@ int pbs_ticket_decode(const void *text, size_t size, const char *cookie, struct 
 	data = json_object_get(all, "data");
 	if (t.is_host_cookie)
 		snprintf(t.ticket, sizeof(t.ticket), "%s", cookie);
-	else if (!pbs_rest_text(data, "ticket", t.ticket, sizeof(t.ticket)))
+	else if (!pbs_member_text(data, "ticket", t.ticket, sizeof(t.ticket)))
 		return err_set(err, EPROTO, "login: an answer without a good ticket");
-	if (!pbs_rest_text(data, "CSRFPreventionToken", t.csrf, sizeof(t.csrf)))
+	if (!pbs_member_text(data, "CSRFPreventionToken", t.csrf, sizeof(t.csrf)))
 		return err_set(err, EPROTO, "login: an answer without a good CSRFPreventionToken");
 	if (!is_header_text(t.ticket) || !is_header_text(t.csrf))
 		return err_set(err, EPROTO, "login: a ticket that no header can hold");

@@ -6,6 +6,8 @@
  */
 #include "client/repo/repo_pbs_priv.h"
 
+#include "client/repo/pbs_member.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -200,7 +202,7 @@ static bool has_log(struct repo *r, const struct snapshot_name *name)
 	if (call(r, "GET", STORE "/files", repo_pbs_snapshot_params(name), &files, NULL, NULL) < 0)
 		return false;
 	json_array_foreach(files, i, row)
-		if (pbs_rest_text(row, "filename", file, sizeof(file)) &&
+		if (pbs_member_text(row, "filename", file, sizeof(file)) &&
 		    strcmp(file, REPO_CLIENT_LOG) == 0)
 			return true;
 	return false;
@@ -322,9 +324,9 @@ static int space(struct repo *r, struct repo_space *out, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	if (!pbs_rest_integer(data, "total", 0, INT64_MAX, &total) ||
-	    !pbs_rest_integer(data, "used", 0, INT64_MAX, &used) ||
-	    !pbs_rest_integer(data, "avail", 0, INT64_MAX, &available))
+	if (!pbs_member_integer(data, "total", 0, INT64_MAX, &total) ||
+	    !pbs_member_integer(data, "used", 0, INT64_MAX, &used) ||
+	    !pbs_member_integer(data, "avail", 0, INT64_MAX, &available))
 		return err_set(err, EPROTO, "%s: the server's status lacks sizes", r->spelling);
 	*out = (struct repo_space){ (uint64_t)total, (uint64_t)used, (uint64_t)available };
 	return 0;
