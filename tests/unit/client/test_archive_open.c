@@ -2,6 +2,7 @@
 #include "client/read/archive_open.h"
 
 #include "archive/pxar.h"
+#include "tests/support/lib/answer.h"
 #include "tests/support/lib/repo_fill.h"
 #include "tests/support/lib/repo_memory.h"
 
@@ -413,46 +414,6 @@ static void many_open_the_payload_once(void **state)
 		assert_ptr_equal(openers[i].payload, openers[0].payload);
 	}
 	assert_int_equal(repo_memory_count(b.repo, &index), 1);
-}
-
-struct answer {
-	struct fetch_wait wait;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t came;
-	bool is_there;
-	struct chunk *chunk;
-	int rc;
-};
-
-static void answer_done(void *arg, struct chunk *chunk, int rc, const struct err *err)
-{
-	struct answer *a = arg;
-
-	(void)err;
-	pthread_mutex_lock(&a->lock);
-	a->is_there = true;
-	a->chunk = chunk;
-	a->rc = rc;
-	pthread_cond_signal(&a->came);
-	pthread_mutex_unlock(&a->lock);
-}
-
-static void answer_init(struct answer *a)
-{
-	*a = (struct answer){
-		.wait = { .done = answer_done, .arg = a },
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.came = PTHREAD_COND_INITIALIZER,
-	};
-}
-
-static int answer_await(struct answer *a)
-{
-	pthread_mutex_lock(&a->lock);
-	while (!a->is_there)
-		pthread_cond_wait(&a->came, &a->lock);
-	pthread_mutex_unlock(&a->lock);
-	return a->rc;
 }
 
 static void the_payload_can_be_waited_for(void **state)

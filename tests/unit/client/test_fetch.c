@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/read/fetch.h"
+#include "tests/support/lib/answer.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -103,60 +103,6 @@ static void fail_next(struct fake *fake, unsigned count)
 	pthread_mutex_unlock(&fake->lock);
 }
 
-/* One asker and its answer. */
-struct asker {
-	struct fetch_wait wait;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t answered;
-	unsigned answers;
-	struct chunk *chunk;
-	int rc;
-	struct err err;
-	pthread_t thread; /* that brought the answer */
-};
-
-static void answer(void *arg, struct chunk *chunk, int rc, const struct err *err)
-{
-	struct asker *a = arg;
-
-	pthread_mutex_lock(&a->lock);
-	a->answers++;
-	a->chunk = chunk;
-	a->rc = rc;
-	a->err = *err;
-	a->thread = pthread_self();
-	pthread_cond_broadcast(&a->answered);
-	pthread_mutex_unlock(&a->lock);
-}
-
-static void asker_init(struct asker *a)
-{
-	*a = (struct asker){
-		.wait = { .done = answer, .arg = a },
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.answered = PTHREAD_COND_INITIALIZER,
-	};
-}
-
-static int await(struct asker *a)
-{
-	pthread_mutex_lock(&a->lock);
-	while (a->answers == 0)
-		pthread_cond_wait(&a->answered, &a->lock);
-	pthread_mutex_unlock(&a->lock);
-	return a->rc;
-}
-
-static unsigned answers(struct asker *a)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&a->lock);
-	n = a->answers;
-	pthread_mutex_unlock(&a->lock);
-	return n;
-}
-
 static struct fetch_want want_of(struct fake *fake, unsigned n, enum chunk_class class_)
 {
 	struct fetch_want want = {
@@ -171,11 +117,11 @@ static struct fetch_want want_of(struct fake *fake, unsigned n, enum chunk_class
 }
 
 static void ask(struct fetch *f, struct fake *fake, unsigned n, enum chunk_class class_,
-		struct asker *a)
+		struct answer *a)
 {
 	struct fetch_want want = want_of(fake, n, class_);
 
-	asker_init(a);
+	answer_init(a);
 	fetch_get(f, &want, &a->wait);
 }
 
@@ -241,13 +187,13 @@ static void loads_what_is_not_in_memory(void **state)
 static void answers_from_memory_on_the_askers_thread(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a;
+	struct answer a;
 
 	(void)state;
 	bench_init(&b, 1);
 	assert_int_equal(get_blocking(&b, 5, NULL), 0);
 	ask(b.fetch, &b.fake, 5, CHUNK_META, &a);
-	assert_int_equal(answers(&a), 1);
+	assert_int_equal(answer_count(&a), 1);
 	assert_true(pthread_equal(a.thread, pthread_self()));
 	chunk_unref(a.chunk);
 }
@@ -255,7 +201,7 @@ static void answers_from_memory_on_the_askers_thread(void **state)
 static void loads_once_however_many_ask(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a[50];
+	struct answer a[50];
 
 	(void)state;
 	bench_init(&b, 4);
@@ -264,7 +210,7 @@ static void loads_once_however_many_ask(void **state)
 		ask(b.fetch, &b.fake, 7, CHUNK_PAYLOAD, &a[i]);
 	gate_open(&b.fake);
 	for (int i = 0; i < 50; i++) {
-		assert_int_equal(await(&a[i]), 0);
+		assert_int_equal(answer_await(&a[i]), 0);
 		assert_ptr_equal(a[i].chunk, a[0].chunk);
 	}
 	for (int i = 0; i < 50; i++)
@@ -311,7 +257,7 @@ static void metadata_goes_first_and_hints_last(void **state)
 {
 	AUTO(bench) struct bench b;
 	struct fetch_want hint;
-	struct asker a[5];
+	struct answer a[5];
 	static const uint64_t expected[] = { 0, 3, 4, 1, 2, 9 };
 
 	(void)state;
@@ -327,7 +273,7 @@ static void metadata_goes_first_and_hints_last(void **state)
 	ask(b.fetch, &b.fake, 4, CHUNK_META, &a[4]);
 	gate_open(&b.fake);
 	for (int i = 0; i < 5; i++) {
-		assert_int_equal(await(&a[i]), 0);
+		assert_int_equal(answer_await(&a[i]), 0);
 		chunk_unref(a[i].chunk);
 	}
 	assert_int_equal(get_blocking(&b, 9, NULL), 0);
@@ -338,7 +284,7 @@ static void who_waits_for_a_hint_makes_it_urgent(void **state)
 {
 	AUTO(bench) struct bench b;
 	struct fetch_want hint;
-	struct asker a[3];
+	struct answer a[3];
 	static const uint64_t expected[] = { 0, 9, 1 };
 
 	(void)state;
@@ -352,7 +298,7 @@ static void who_waits_for_a_hint_makes_it_urgent(void **state)
 	ask(b.fetch, &b.fake, 9, CHUNK_META, &a[2]);
 	gate_open(&b.fake);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(await(&a[i]), 0);
+		assert_int_equal(answer_await(&a[i]), 0);
 		chunk_unref(a[i].chunk);
 	}
 	assert_memory_equal(b.fake.loads, expected, sizeof(expected));
@@ -362,7 +308,7 @@ static void who_waits_for_a_hint_makes_it_urgent(void **state)
 static void hints_have_a_limit(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a;
+	struct answer a;
 
 	(void)state;
 	bench_init(&b, 1);
@@ -376,7 +322,7 @@ static void hints_have_a_limit(void **state)
 	}
 	assert_int_equal(stats_of(&b).queued, FETCH_HINT_COUNT_MAX);
 	gate_open(&b.fake);
-	assert_int_equal(await(&a), 0);
+	assert_int_equal(answer_await(&a), 0);
 	chunk_unref(a.chunk);
 }
 
@@ -386,7 +332,7 @@ static void few_loads_run_at_a_time_for_a_small_cache(void **state)
 	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(8 * CHUNK_SIZE * 6);
 	AUTO(fetch) struct fetch *fetch = fetch_new(cache, 16);
 	struct fetch_stats stats;
-	struct asker a[16];
+	struct answer a[16];
 	struct fake fake;
 
 	(void)state;
@@ -400,7 +346,7 @@ static void few_loads_run_at_a_time_for_a_small_cache(void **state)
 	assert_int_equal(stats.queued, 10);
 	gate_open(&fake);
 	for (unsigned n = 0; n < 16; n++) {
-		assert_int_equal(await(&a[n]), 0);
+		assert_int_equal(answer_await(&a[n]), 0);
 		chunk_unref(a[n].chunk);
 	}
 }
@@ -409,7 +355,7 @@ static void some_loads_run_at_a_time_however_small_the_cache(void **state)
 {
 	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(1);
 	AUTO(fetch) struct fetch *fetch = fetch_new(cache, 16);
-	struct asker a[16];
+	struct answer a[16];
 	struct fake fake;
 
 	(void)state;
@@ -420,7 +366,7 @@ static void some_loads_run_at_a_time_however_small_the_cache(void **state)
 	wait_at_gate(&fake, 4);
 	gate_open(&fake);
 	for (unsigned n = 0; n < 16; n++) {
-		assert_int_equal(await(&a[n]), 0);
+		assert_int_equal(answer_await(&a[n]), 0);
 		chunk_unref(a[n].chunk);
 	}
 }
@@ -428,7 +374,7 @@ static void some_loads_run_at_a_time_however_small_the_cache(void **state)
 static void an_error_reaches_all_who_wait(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a[10];
+	struct answer a[10];
 
 	(void)state;
 	bench_init(&b, 2);
@@ -438,7 +384,7 @@ static void an_error_reaches_all_who_wait(void **state)
 		ask(b.fetch, &b.fake, 3, CHUNK_META, &a[i]);
 	gate_open(&b.fake);
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(await(&a[i]), -EIO);
+		assert_int_equal(answer_await(&a[i]), -EIO);
 		assert_null(a[i].chunk);
 		assert_string_equal(a[i].err.text, "piece 3: broken");
 	}
@@ -464,7 +410,7 @@ static void an_error_is_not_remembered(void **state)
 static void another_source_gets_a_try_of_its_own(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker mine[2], theirs[2];
+	struct answer mine[2], theirs[2];
 
 	(void)state;
 	bench_init(&b, 2);
@@ -476,8 +422,8 @@ static void another_source_gets_a_try_of_its_own(void **state)
 	ask(b.fetch, &b.other, 3, CHUNK_META, &theirs[1]);
 	gate_open(&b.fake);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(await(&mine[i]), -EIO);
-		assert_int_equal(await(&theirs[i]), 0);
+		assert_int_equal(answer_await(&mine[i]), -EIO);
+		assert_int_equal(answer_await(&theirs[i]), 0);
 		chunk_unref(theirs[i].chunk);
 	}
 	assert_int_equal(load_count(&b.other), 1);
@@ -503,7 +449,7 @@ static void refuses_a_second_size_of_one_digest(void **state)
 static void refuses_a_second_size_while_the_first_is_loaded(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker right, wrong;
+	struct answer right, wrong;
 	struct fetch_want want;
 
 	(void)state;
@@ -512,18 +458,18 @@ static void refuses_a_second_size_while_the_first_is_loaded(void **state)
 	ask(b.fetch, &b.fake, 4, CHUNK_META, &right);
 	want = want_of(&b.fake, 4, CHUNK_META);
 	want.size = CHUNK_SIZE + 1;
-	asker_init(&wrong);
+	answer_init(&wrong);
 	fetch_get(b.fetch, &want, &wrong.wait);
 	gate_open(&b.fake);
-	assert_int_equal(await(&right), 0);
-	assert_int_equal(await(&wrong), -EBADMSG);
+	assert_int_equal(answer_await(&right), 0);
+	assert_int_equal(answer_await(&wrong), -EBADMSG);
 	chunk_unref(right.chunk);
 }
 
 static void cancel_drops_a_load_nobody_else_wants(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a[3];
+	struct answer a[3];
 
 	(void)state;
 	bench_init(&b, 1);
@@ -535,9 +481,9 @@ static void cancel_drops_a_load_nobody_else_wants(void **state)
 	assert_true(fetch_cancel(b.fetch, &a[1].wait));
 	assert_false(fetch_cancel(b.fetch, &a[1].wait));
 	gate_open(&b.fake);
-	assert_int_equal(await(&a[0]), 0);
-	assert_int_equal(await(&a[2]), 0);
-	assert_int_equal(answers(&a[1]), 0);
+	assert_int_equal(answer_await(&a[0]), 0);
+	assert_int_equal(answer_await(&a[2]), 0);
+	assert_int_equal(answer_count(&a[1]), 0);
 	assert_int_equal(load_count(&b.fake), 2);
 	assert_false(fetch_cancel(b.fetch, &a[2].wait));
 	chunk_unref(a[0].chunk);
@@ -547,7 +493,7 @@ static void cancel_drops_a_load_nobody_else_wants(void **state)
 static void cancel_keeps_a_load_others_want(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a[3];
+	struct answer a[3];
 
 	(void)state;
 	bench_init(&b, 1);
@@ -557,9 +503,9 @@ static void cancel_keeps_a_load_others_want(void **state)
 	wait_at_gate(&b.fake, 1);
 	assert_true(fetch_cancel(b.fetch, &a[1].wait));
 	gate_open(&b.fake);
-	assert_int_equal(await(&a[0]), 0);
-	assert_int_equal(await(&a[2]), 0);
-	assert_int_equal(answers(&a[1]), 0);
+	assert_int_equal(answer_await(&a[0]), 0);
+	assert_int_equal(answer_await(&a[2]), 0);
+	assert_int_equal(answer_count(&a[1]), 0);
 	chunk_unref(a[0].chunk);
 	chunk_unref(a[2].chunk);
 }
@@ -567,7 +513,7 @@ static void cancel_keeps_a_load_others_want(void **state)
 static void a_running_load_that_was_cancelled_still_fills_the_cache(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a;
+	struct answer a;
 
 	(void)state;
 	bench_init(&b, 1);
@@ -577,7 +523,7 @@ static void a_running_load_that_was_cancelled_still_fills_the_cache(void **state
 	assert_true(fetch_cancel(b.fetch, &a.wait));
 	gate_open(&b.fake);
 	fetch_drain(b.fetch, &b.fake.base);
-	assert_int_equal(answers(&a), 0);
+	assert_int_equal(answer_count(&a), 0);
 	assert_int_equal(get_blocking(&b, 0, NULL), 0);
 	assert_int_equal(load_count(&b.fake), 1);
 }
@@ -593,15 +539,15 @@ static void *fickle_main(void *arg)
 	struct fickle *fickle = arg;
 
 	for (unsigned i = 0; i < 500; i++) {
-		struct asker a;
+		struct answer a;
 
 		ask(fickle->bench->fetch, &fickle->bench->fake, i + fickle->seed % 2, i % 2, &a);
 		if (fetch_cancel(fickle->bench->fetch, &a.wait)) {
 			fickle->cancelled++;
-			fickle->wrong += answers(&a) != 0;
+			fickle->wrong += answer_count(&a) != 0;
 			continue;
 		}
-		await(&a);
+		answer_await(&a);
 		fickle->answered++;
 		if (a.rc < 0)
 			fickle->wrong += a.rc != -EIO;
@@ -666,7 +612,7 @@ static void drain_drops_hints_and_waits_for_what_runs(void **state)
 static void stop_ends_what_is_queued_and_what_comes_later(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker running, queued, later;
+	struct answer running, queued, later;
 
 	(void)state;
 	bench_init(&b, 1);
@@ -675,12 +621,12 @@ static void stop_ends_what_is_queued_and_what_comes_later(void **state)
 	wait_at_gate(&b.fake, 1);
 	ask(b.fetch, &b.fake, 1, CHUNK_META, &queued);
 	fetch_stop(b.fetch);
-	assert_int_equal(await(&queued), -ECANCELED);
+	assert_int_equal(answer_await(&queued), -ECANCELED);
 	ask(b.fetch, &b.fake, 2, CHUNK_META, &later);
-	assert_int_equal(await(&later), -ECANCELED);
-	assert_int_equal(answers(&running), 0);
+	assert_int_equal(answer_await(&later), -ECANCELED);
+	assert_int_equal(answer_count(&running), 0);
 	gate_open(&b.fake);
-	assert_int_equal(await(&running), 0);
+	assert_int_equal(answer_await(&running), 0);
 	chunk_unref(running.chunk);
 	assert_int_equal(load_count(&b.fake), 1);
 }
@@ -690,7 +636,7 @@ struct chain {
 	struct fetch_wait wait;
 	struct bench *bench;
 	unsigned next;
-	struct asker end;
+	struct answer end;
 };
 
 static void chain_done(void *arg, struct chunk *chunk, int rc, const struct err *err)
@@ -699,7 +645,7 @@ static void chain_done(void *arg, struct chunk *chunk, int rc, const struct err 
 	struct fetch_want want;
 
 	if (rc < 0 || ++c->next == 20) {
-		answer(&c->end, chunk, rc, err);
+		c->end.wait.done(&c->end, chunk, rc, err);
 		return;
 	}
 	chunk_unref(chunk);
@@ -716,10 +662,10 @@ static void a_callback_may_ask_again(void **state)
 	(void)state;
 	bench_init(&b, 1);
 	c.bench = &b;
-	asker_init(&c.end);
+	answer_init(&c.end);
 	want = want_of(&b.fake, 0, CHUNK_META);
 	fetch_get(b.fetch, &want, &c.wait);
-	assert_int_equal(await(&c.end), 0);
+	assert_int_equal(answer_await(&c.end), 0);
 	assert_int_equal(c.end.chunk->data[0], 19);
 	chunk_unref(c.end.chunk);
 }
@@ -727,7 +673,7 @@ static void a_callback_may_ask_again(void **state)
 static void starts_no_more_threads_than_it_may(void **state)
 {
 	AUTO(bench) struct bench b;
-	struct asker a[8];
+	struct answer a[8];
 
 	(void)state;
 	bench_init(&b, 3);
@@ -740,7 +686,7 @@ static void starts_no_more_threads_than_it_may(void **state)
 	assert_int_equal(stats_of(&b).queued, 5);
 	gate_open(&b.fake);
 	for (unsigned i = 0; i < 8; i++) {
-		assert_int_equal(await(&a[i]), 0);
+		assert_int_equal(answer_await(&a[i]), 0);
 		chunk_unref(a[i].chunk);
 	}
 }

@@ -2,8 +2,10 @@
 #include "client/read/stream.h"
 
 #include "archive/didx_writer.h"
+#include "tests/support/lib/answer.h"
 #include "tests/support/lib/repo_fill.h"
 #include "tests/support/lib/repo_memory.h"
+#include "tests/unit/client/stream_fixture.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -13,21 +15,6 @@
 #include <cmocka.h>
 
 enum { SIZE = 100000, CHUNK = 1000, COUNT = SIZE / CHUNK };
-
-/* Bytes no two chunks of which are alike. */
-static uint8_t byte_at(uint64_t offset)
-{
-	return (uint8_t)(offset * 7 + offset / 251 + (offset >> 12));
-}
-
-static bool is_right(const uint8_t *data, size_t size, uint64_t offset)
-{
-	for (size_t i = 0; i < size; i++) {
-		if (data[i] != byte_at(offset + i))
-			return false;
-	}
-	return true;
-}
 
 /* A stream of COUNT chunks in a repository in memory. */
 struct bench {
@@ -97,48 +84,6 @@ static struct digest chunk_digest(struct bench *b, size_t i)
 }
 
 static const struct repo_memory_match any_chunk = { .call = REPO_MEMORY_GET_CHUNK };
-
-/* --- one who waits for a view's chunk --- */
-
-struct answer {
-	struct fetch_wait wait;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t came;
-	bool is_there;
-	struct chunk *chunk;
-	int rc;
-	struct err err;
-};
-
-static void answer_done(void *arg, struct chunk *chunk, int rc, const struct err *err)
-{
-	struct answer *a = arg;
-
-	pthread_mutex_lock(&a->lock);
-	a->is_there = true;
-	a->chunk = chunk;
-	a->rc = rc;
-	a->err = *err;
-	pthread_cond_signal(&a->came);
-	pthread_mutex_unlock(&a->lock);
-}
-
-static void answer_init(struct answer *a)
-{
-	*a = (struct answer){
-		.wait = { .done = answer_done, .arg = a },
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.came = PTHREAD_COND_INITIALIZER,
-	};
-}
-
-static void answer_await(struct answer *a)
-{
-	pthread_mutex_lock(&a->lock);
-	while (!a->is_there)
-		pthread_cond_wait(&a->came, &a->lock);
-	pthread_mutex_unlock(&a->lock);
-}
 
 /* Bring what the view misses and give it to the view. */
 static int bring(struct stream_view *v, struct err *err)
@@ -730,7 +675,7 @@ static void a_view_can_be_taken_back_while_it_waits(void **state)
 	stream_view_release(&v);
 	repo_memory_gate_open(gate);
 	expect_healthy(&b, 0);
-	assert_false(a.is_there);
+	assert_int_equal(answer_count(&a), 0);
 	assert_int_equal(repo_memory_count(b.repo, &any_chunk), 1);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/support/lib/repo_fill.h"
 #include "tests/support/lib/repo_memory.h"
 #include "tests/support/lib/store.h"
+#include "tests/unit/client/stream_fixture.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -16,11 +17,6 @@
 #include <cmocka.h>
 
 enum { SIZE = 20000, CHUNK = 1000, COUNT = SIZE / CHUNK };
-
-static uint8_t byte_at(size_t offset)
-{
-	return (uint8_t)(offset * 7 + offset / 251 + (offset >> 12));
-}
 
 struct bench {
 	struct store store;

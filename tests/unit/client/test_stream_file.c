@@ -2,26 +2,14 @@
 /* Streams over plain files. */
 #include "client/read/stream.h"
 
+#include "tests/unit/client/stream_fixture.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
-
-static uint8_t byte_at(uint64_t offset)
-{
-	return (uint8_t)(offset * 7 + offset / 251 + (offset >> 12));
-}
-
-static bool is_right(const uint8_t *data, size_t size, uint64_t offset)
-{
-	for (size_t i = 0; i < size; i++) {
-		if (data[i] != byte_at(offset + i))
-			return false;
-	}
-	return true;
-}
 
 struct plain {
 	char path[40];
