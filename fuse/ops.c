@@ -42,6 +42,14 @@ struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 	return request_new(m->requests, fuse, what, run, number);
 }
 
+void ops_go_named(struct request *rq, const char *name)
+{
+	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
+		request_fail(rq, -ENOMEM);
+	else
+		request_go(rq);
+}
+
 int ops_tree(struct request *rq, const struct tree **tree)
 {
 	struct stream *meta = rq->meta.stream;
@@ -202,12 +210,8 @@ static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	struct request *rq = ops_request(fuse, "lookup", is_dots ? ops_run_handle : run_lookup,
 					 parent, MOUNT_LOOKUP);
 
-	if (!rq)
-		return;
-	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
-		request_fail(rq, -ENOMEM);
-	else
-		request_go(rq);
+	if (rq)
+		ops_go_named(rq, name);
 }
 
 /* Who asks for the root's attributes lists it next: as soon as the end of the stream has come,

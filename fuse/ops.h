@@ -50,6 +50,9 @@ int ops_describe(struct request *rq, const struct tree *tree, struct fuse_entry_
 struct request *ops_request(fuse_req_t fuse, const char *what, request_run *run,
 			    fuse_ino_t number, enum mount_count count);
 
+/* Start a request that is about a name; it may be answered then. */
+void ops_go_named(struct request *rq, const char *name);
+
 /* The request of a look-up of "." or "..". */
 int ops_run_handle(struct request *rq);
 

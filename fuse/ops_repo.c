@@ -271,12 +271,8 @@ static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		return;
 	}
 	rq = ops_request(fuse, "lookup", run_lookup, parent, MOUNT_LOOKUP);
-	if (!rq)
-		return;
-	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
-		request_fail(rq, -ENOMEM);
-	else
-		request_go(rq);
+	if (rq)
+		ops_go_named(rq, name);
 }
 
 static int run_getattr(struct request *rq)

@@ -92,10 +92,7 @@ void ops_getxattr(fuse_req_t fuse, fuse_ino_t number, const char *name, size_t s
 		return;
 	rq->size = size;
 	rq->privileged = fuse_req_ctx(fuse)->uid == 0;
-	if (wbuf_put(&rq->name, name, strlen(name) + 1) < 0)
-		request_fail(rq, -ENOMEM);
-	else
-		request_go(rq);
+	ops_go_named(rq, name);
 }
 
 /* --- listxattr --- */
