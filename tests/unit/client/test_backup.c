@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/backup/backup.h"
+#include "tests/unit/client/backup_fixture.h"
 
 #include "archive/base/le.h"
-#include "tests/support/lib/repo_memory.h"
-#include "tests/support/lib/store.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -11,27 +9,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-enum { AVG = 64 << 10, LARGE_SIZE = 3 << 20, MESSAGES_SIZE = 4096 };
-
-/* A source, a repository, and what a backup of one into the other says. */
-struct fixture {
-	struct store tree;
-	struct repo *repo;
-	struct backup_params params;
-	struct backup_spec specs[3];
-	struct backup *backup; /* of the last run */
-	struct err err;
-	char messages[MESSAGES_SIZE];
-	atomic_bool stop;
-};
-
-static void keep_message(void *arg, enum backup_message kind, const char *text)
-{
-	struct fixture *f = arg;
-	size_t used = strlen(f->messages);
-
-	snprintf(f->messages + used, sizeof(f->messages) - used, "%d %s\n", (int)kind, text);
-}
+enum { AVG = 64 << 10, LARGE_SIZE = 3 << 20 };
 
 /* Bytes that do not compress. */
 static void write_noise(const char *path, size_t size, uint64_t seed)
@@ -48,90 +26,24 @@ static void write_noise(const char *path, size_t size, uint64_t seed)
 	assert_int_equal(fclose(out), 0);
 }
 
-static void add_spec(struct fixture *f, const char *name, const char *path)
-{
-	static _Thread_local char texts[8][PATH_MAX + 64];
-	static _Thread_local unsigned next;
-	char *text = texts[next++ % 8];
-	struct err err = ERR_INIT;
-
-	snprintf(text, sizeof(texts[0]), "%s:%s", name, path);
-	assert_int_equal(backup_spec_parse(text, &f->specs[f->params.spec_count++], &err), 0);
-}
-
-static struct snapshot_name snapshot_at(int64_t time)
-{
-	struct snapshot_name name = { .time = time };
-	struct err err = ERR_INIT;
-
-	assert_int_equal(snapshot_group_parse("host/test", "", &name.group, &err), 0);
-	return name;
-}
-
 static int set_up(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = fixture_new("host/test");
 
-	assert_non_null(f);
-	store_folder(&f->tree);
-	store_mkdir(&f->tree, "root");
-	store_mkdir(&f->tree, "root/sub");
-	store_write(&f->tree, "root/sub/small", "small file\n");
-	store_write(&f->tree, "root/sub/other", "other file\n");
-	write_noise(store_path(&f->tree, "root/large"), LARGE_SIZE, 1);
-	store_write(&f->tree, "x.conf", "key = value\n");
-	f->repo = repo_memory_new();
-	f->params = (struct backup_params){
-		.repo = f->repo,
-		.name = snapshot_at(1000),
-		.owner = "root@pam",
-		.specs = f->specs,
-		.mode = BACKUP_MODE_DATA,
-		.chunk_size_avg = AVG,
-		.thread_count = 2,
-		.entries_max = WALK_ENTRIES_MAX_DEFAULT,
-		.message = keep_message,
-		.message_arg = f,
-		.stop = &f->stop,
-	};
-	add_spec(f, "root.pxar", store_path(&f->tree, "root"));
+	store_mkdir(&f->folder, "root");
+	store_mkdir(&f->folder, "root/sub");
+	store_write(&f->folder, "root/sub/small", "small file\n");
+	store_write(&f->folder, "root/sub/other", "other file\n");
+	write_noise(store_path(&f->folder, "root/large"), LARGE_SIZE, 1);
+	store_write(&f->folder, "x.conf", "key = value\n");
+	add_spec(f, "root.pxar", store_path(&f->folder, "root"));
 	*state = f;
 	return 0;
 }
 
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	backup_free(f->backup);
-	repo_free(f->repo);
-	store_remove(&f->tree);
-	free(f);
-	return 0;
-}
-
-static int run(struct fixture *f)
-{
-	int rc;
-
-	backup_free(f->backup);
-	f->backup = NULL;
-	f->err = (struct err)ERR_INIT;
-	f->messages[0] = '\0';
-	rc = backup_new(&f->backup, &f->params, &f->err);
-	return rc < 0 ? rc : backup_run(f->backup, &f->err);
-}
-
-static void run_well(struct fixture *f, int64_t time)
-{
-	f->params.name.time = time;
-	if (run(f) != 0)
-		fail_msg("%s", f->err.text);
-}
-
 static struct manifest *manifest_of(struct fixture *f, int64_t time)
 {
-	const struct snapshot_name name = snapshot_at(time);
+	const struct snapshot_name name = snapshot_at(f, time);
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	struct manifest *m = NULL;
@@ -144,18 +56,10 @@ static struct manifest *manifest_of(struct fixture *f, int64_t time)
 	return m;
 }
 
-static bool has_snapshot(struct fixture *f, int64_t time)
-{
-	const struct snapshot_name name = snapshot_at(time);
-	size_t size;
-
-	return repo_memory_file(f->repo, &name, MANIFEST_BLOB_NAME, &size) != NULL;
-}
-
 /* The index as the repository has it, checked against the manifest. */
 static struct didx index_of(struct fixture *f, int64_t time, const char *file)
 {
-	const struct snapshot_name name = snapshot_at(time);
+	const struct snapshot_name name = snapshot_at(f, time);
 	AUTO(manifest) struct manifest *m = manifest_of(f, time);
 	struct didx ix = { 0 };
 	size_t size;
@@ -180,7 +84,7 @@ static void lists_payload_then_metadata_then_blobs(void **state)
 {
 	struct fixture *f = *state;
 
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
 	run_well(f, 1000);
 	AUTO(manifest) struct manifest *m = manifest_of(f, 1000);
 
@@ -202,13 +106,13 @@ static void stores_blobs_whole(void **state)
 	struct fixture *f = *state;
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(1000);
-	const struct snapshot_name name = snapshot_at(1000);
+	const struct snapshot_name name = snapshot_at(f, 1000);
 	struct digest_ctx *ctx = digest_ctx_new();
 	struct digest digest;
 	size_t size;
 
 	f->params.spec_count = 0;
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
 	run_well(f, 1000);
 	const void *data = repo_memory_file(f->repo, &name, "etc.conf.blob", &size);
 	AUTO(manifest) struct manifest *m = manifest_of(f, 1000);
@@ -227,8 +131,8 @@ static void legacy_makes_one_stream_each_and_a_catalog(void **state)
 	struct fixture *f = *state;
 
 	f->params.mode = BACKUP_MODE_LEGACY;
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
-	add_spec(f, "sub.pxar", store_path(&f->tree, "root/sub"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
+	add_spec(f, "sub.pxar", store_path(&f->folder, "root/sub"));
 	run_well(f, 1000);
 	AUTO(manifest) struct manifest *m = manifest_of(f, 1000);
 
@@ -248,7 +152,7 @@ static void legacy_without_a_folder_has_no_catalog(void **state)
 
 	f->params.mode = BACKUP_MODE_LEGACY;
 	f->params.spec_count = 0;
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
 	run_well(f, 1000);
 	AUTO(manifest) struct manifest *m = manifest_of(f, 1000);
 
@@ -258,7 +162,7 @@ static void legacy_without_a_folder_has_no_catalog(void **state)
 static void names_follow_the_request_then_the_previous_snapshot(void **state)
 {
 	struct fixture *f = *state;
-	const struct snapshot_name first = snapshot_at(1000);
+	const struct snapshot_name first = snapshot_at(f, 1000);
 
 	f->params.names_given = true;
 	f->params.names = ARCHIVE_NAMES_PBS;
@@ -363,7 +267,7 @@ static void a_damaged_previous_manifest_costs_time_only(void **state)
 static void the_manifest_counts_what_was_sent(void **state)
 {
 	struct fixture *f = *state;
-	const struct snapshot_name name = snapshot_at(1000);
+	const struct snapshot_name name = snapshot_at(f, 1000);
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	uint64_t count = 0;
@@ -396,7 +300,7 @@ static void a_dry_run_stores_nothing_and_counts_all(void **state)
 
 	f->params.dry_run = false;
 	run_well(f, 1001);
-	store_write(&f->tree, "root/sub/third", "third file\n");
+	store_write(&f->folder, "root/sub/third", "third file\n");
 	f->params.dry_run = true;
 	run_well(f, 1002);
 	assert_false(has_snapshot(f, 1002));
@@ -435,7 +339,7 @@ static void add_failure(struct fixture *f, enum repo_memory_call call, const cha
 
 static void check_failed(struct fixture *f, int rc, const char *text)
 {
-	assert_int_equal(run(f), rc);
+	assert_int_equal(run_at(f, f->params.name.time), rc);
 	if (!strstr(f->err.text, text))
 		fail_msg("'%s' does not say '%s'", f->err.text, text);
 	assert_false(has_snapshot(f, 1000));
@@ -465,7 +369,7 @@ static void a_full_disk_in_the_middle_ends_the_backup(void **state)
 	struct fixture *f = *state;
 
 	add_failure(f, REPO_MEMORY_PUT_CHUNK, NULL, ENOSPC);
-	write_noise(store_path(&f->tree, "root/larger"), 40 << 20, 2);
+	write_noise(store_path(&f->folder, "root/larger"), 40 << 20, 2);
 	check_failed(f, -ENOSPC, "upload failed: ");
 }
 
@@ -481,7 +385,7 @@ static void a_failed_blob_ends_the_backup(void **state)
 {
 	struct fixture *f = *state;
 
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
 	add_failure(f, REPO_MEMORY_PUT_BLOB, "etc.conf.blob", EIO);
 	check_failed(f, -EIO, "etc.conf");
 }
@@ -508,7 +412,7 @@ static void a_source_that_is_gone_is_the_walk_s_failure(void **state)
 	struct fixture *f = *state;
 
 	f->params.spec_count = 0;
-	add_spec(f, "root.pxar", store_path(&f->tree, "nothing"));
+	add_spec(f, "root.pxar", store_path(&f->folder, "nothing"));
 	check_failed(f, -ENOENT, "nothing");
 	assert_null(strstr(f->err.text, "upload failed"));
 }
@@ -518,7 +422,7 @@ static void too_many_entries_are_the_walk_s_failure(void **state)
 	struct fixture *f = *state;
 
 	f->params.entries_max = 2;
-	assert_true(run(f) < 0);
+	assert_true(run_at(f, f->params.name.time) < 0);
 	assert_null(strstr(f->err.text, "upload failed"));
 	assert_false(has_snapshot(f, 1000));
 }
@@ -528,14 +432,14 @@ static void a_second_snapshot_of_one_time_is_refused(void **state)
 	struct fixture *f = *state;
 
 	run_well(f, 1000);
-	assert_int_equal(run(f), -EEXIST);
+	assert_int_equal(run_at(f, f->params.name.time), -EEXIST);
 }
 
 static void *run_thread(void *arg)
 {
 	struct fixture *f = arg;
 
-	return (void *)(intptr_t)run(f);
+	return (void *)(intptr_t)run_at(f, f->params.name.time);
 }
 
 /* The repository stalls; the user gives up; it goes on and the backup ends at once. */
@@ -547,7 +451,7 @@ static void a_stopped_backup_leaves_nothing(void **state)
 	pthread_t thread;
 	void *rc;
 
-	write_noise(store_path(&f->tree, "root/larger"), 40 << 20, 3);
+	write_noise(store_path(&f->folder, "root/larger"), 40 << 20, 3);
 	assert_int_equal(pthread_create(&thread, NULL, run_thread, f), 0);
 	repo_memory_gate_await(gate, 2);
 	atomic_store(&f->stop, true);
@@ -563,7 +467,7 @@ static void stopping_before_it_begins_leaves_nothing(void **state)
 	struct fixture *f = *state;
 
 	f->params.spec_count = 0;
-	add_spec(f, "etc.conf", store_path(&f->tree, "x.conf"));
+	add_spec(f, "etc.conf", store_path(&f->folder, "x.conf"));
 	atomic_store(&f->stop, true);
 	check_failed(f, -ECANCELED, "interrupted");
 }

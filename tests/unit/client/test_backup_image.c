@@ -2,10 +2,8 @@
 #include "client/backup/backup_image.h"
 
 #include "archive/base/hex.h"
-#include "client/backup/backup.h"
 #include "client/repo/repo_dir.h"
-#include "tests/support/lib/repo_memory.h"
-#include "tests/support/lib/store.h"
+#include "tests/unit/client/backup_fixture.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -14,46 +12,9 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-enum { CHUNK = FIDX_CHUNK_SIZE, REST = 5000, IMAGE_CHUNKS = 6, MESSAGES_SIZE = 4096 };
+enum { CHUNK = FIDX_CHUNK_SIZE, REST = 5000, IMAGE_CHUNKS = 6 };
 
 static const uint64_t IMAGE_SIZE = (IMAGE_CHUNKS - 1) * (uint64_t)CHUNK + REST;
-
-struct fixture {
-	struct store folder;
-	struct repo *repo;
-	struct backup_params params;
-	struct backup_spec specs[3];
-	struct backup *backup; /* of the last run */
-	struct err err;
-	char messages[MESSAGES_SIZE];
-	atomic_bool stop;
-};
-
-static void keep_message(void *arg, enum backup_message kind, const char *text)
-{
-	struct fixture *f = arg;
-	size_t used = strlen(f->messages);
-
-	snprintf(f->messages + used, sizeof(f->messages) - used, "%d %s\n", (int)kind, text);
-}
-
-static void add_spec(struct fixture *f, const char *name, const char *path)
-{
-	static _Thread_local char texts[4][PATH_MAX + 64];
-	static _Thread_local unsigned next;
-	char *text = texts[next++ % 4];
-
-	snprintf(text, sizeof(texts[0]), "%s:%s", name, path);
-	assert_int_equal(backup_spec_parse(text, &f->specs[f->params.spec_count++], NULL), 0);
-}
-
-static struct snapshot_name snapshot_at(int64_t time)
-{
-	struct snapshot_name name = { .time = time };
-
-	assert_int_equal(snapshot_group_parse("vm/100", "", &name.group, NULL), 0);
-	return name;
-}
 
 static const char *image_path(struct fixture *f)
 {
@@ -92,58 +53,12 @@ static void make_image(struct fixture *f)
 
 static int set_up(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = fixture_new("vm/100");
 
-	assert_non_null(f);
-	store_folder(&f->folder);
-	f->repo = repo_memory_new();
-	f->params = (struct backup_params){
-		.repo = f->repo,
-		.name = snapshot_at(1000),
-		.owner = "root@pam",
-		.specs = f->specs,
-		.mode = BACKUP_MODE_DATA,
-		.chunk_size_avg = 64 << 10,
-		.thread_count = 2,
-		.entries_max = WALK_ENTRIES_MAX_DEFAULT,
-		.message = keep_message,
-		.message_arg = f,
-		.stop = &f->stop,
-	};
 	make_image(f);
 	add_spec(f, "disk.img", image_path(f));
 	*state = f;
 	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	backup_free(f->backup);
-	repo_free(f->repo);
-	store_remove(&f->folder);
-	free(f);
-	return 0;
-}
-
-static int run(struct fixture *f, int64_t time)
-{
-	int rc;
-
-	backup_free(steal(&f->backup));
-	f->params.name.time = time;
-	f->messages[0] = '\0';
-	rc = backup_spec_check(f->specs, f->params.spec_count, &f->err);
-	if (rc == 0)
-		rc = backup_new(&f->backup, &f->params, &f->err);
-	return rc < 0 ? rc : backup_run(f->backup, &f->err);
-}
-
-static void run_well(struct fixture *f, int64_t time)
-{
-	if (run(f, time) != 0)
-		fail_msg("%s", f->err.text);
 }
 
 static const struct upload_stats *stats(struct fixture *f)
@@ -151,17 +66,9 @@ static const struct upload_stats *stats(struct fixture *f)
 	return &backup_stream(f->backup, 0)->stats;
 }
 
-static bool has_snapshot(struct fixture *f, int64_t time)
-{
-	const struct snapshot_name name = snapshot_at(time);
-	size_t size;
-
-	return repo_memory_file(f->repo, &name, MANIFEST_BLOB_NAME, &size) != NULL;
-}
-
 static struct fidx index_of(struct fixture *f, int64_t time)
 {
-	const struct snapshot_name name = snapshot_at(time);
+	const struct snapshot_name name = snapshot_at(f, time);
 	struct fidx ix = { 0 };
 	size_t size;
 	const void *data = repo_memory_file(f->repo, &name, "disk.img.fidx", &size);
@@ -178,7 +85,7 @@ static void compare(struct fixture *f, int64_t time, const struct crypt_key *key
 	AUTO(wbuf) struct wbuf stored = WBUF_INIT(BLOB_ENCODED_SIZE_MAX(CHUNK));
 	AUTO(free) uint8_t *plain = malloc(CHUNK), *expected = malloc(CHUNK);
 	AUTO(repo_reader) struct repo_reader *r = NULL;
-	const struct snapshot_name name = snapshot_at(time);
+	const struct snapshot_name name = snapshot_at(f, time);
 	struct fidx ix = index_of(f, time);
 	int fd = open(image_path(f), O_RDONLY | O_CLOEXEC);
 
@@ -443,7 +350,7 @@ static int run_with_change(struct fixture *f, uint64_t new_size)
 
 	f->params.thread_count = 1;
 	assert_int_equal(pthread_create(&thread, NULL, change_size, &c), 0);
-	rc = run(f, 1000);
+	rc = run_at(f, 1000);
 	pthread_join(thread, NULL);
 	return rc;
 }
@@ -482,7 +389,7 @@ static void an_image_that_grows_is_cut(void **state)
 
 static void check_failed(struct fixture *f, int expected)
 {
-	assert_int_equal(run(f, 1000), expected);
+	assert_int_equal(run_at(f, 1000), expected);
 	assert_true(f->err.text[0] != '\0');
 	assert_false(has_snapshot(f, 1000));
 }
@@ -509,7 +416,7 @@ static void any_failing_step_ends_the_backup(void **state)
 static void stops_when_it_is_told(void **state)
 {
 	struct fixture *f = *state;
-	struct repo_writer_params params = { .name = snapshot_at(1000), .owner = "root@pam" };
+	struct repo_writer_params params = { .name = snapshot_at(f, 1000), .owner = "root@pam" };
 	AUTO(upload_pool) struct upload_pool *pool = NULL;
 	AUTO(repo_writer) struct repo_writer *w = NULL;
 	struct backup_stream stream = { .name = "disk.img.fidx" };
