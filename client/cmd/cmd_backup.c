@@ -9,6 +9,7 @@
 #include "archive/master_key.h"
 #include "client/repo/repo_name.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <malloc.h>
@@ -28,8 +29,8 @@ enum { MMAP_SIZE_MIN = 1 << 20 };
 
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
-	const char *rate, *burst, *on_read_error, *notes;
-	uint64_t time, chunk_size_kib, entries_max, padding_limit, threads, compression;
+	const char *time, *rate, *burst, *on_read_error, *notes;
+	uint64_t chunk_size_kib, entries_max, padding_limit, threads, compression;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
 	bool detect_ctime, create_ns;
@@ -101,7 +102,7 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		{ "backup-type", 0, OPT_STRING, &s->type, "TYPE", "host (default), vm or ct" },
 		{ "backup-id", 0, OPT_STRING, &s->id, "ID",
 		  "name of the group (default: this machine's, up to the first dot)" },
-		{ "backup-time", 0, OPT_UINT, &s->time, "SECONDS",
+		{ "backup-time", 0, OPT_STRING, &s->time, "SECONDS",
 		  "time of the snapshot, since 1970 (default: now)" },
 		{ "create-ns", 0, OPT_FLAG, &s->create_ns, NULL,
 		  "make the namespace and those it is in first" },
@@ -269,6 +270,7 @@ static int take_name(const struct cmd *self, struct job *j)
 	struct snapshot_name *name = &j->params.name;
 	char group[SNAPSHOT_ID_SIZE_MAX + 16], text[SNAPSHOT_TIME_TEXT_SIZE];
 	struct err err = ERR_INIT;
+	uint64_t seconds = (uint64_t)time(NULL);
 	struct utsname host;
 	int rc;
 
@@ -279,7 +281,9 @@ static int take_name(const struct cmd *self, struct job *j)
 	rc = snapshot_group_parse(group, s->ns, &name->group, &err);
 	if (rc < 0)
 		return opts_usage(self, "%s", err_text(&err, rc));
-	name->time = (int64_t)s->time;
+	if (s->time && opts_parse_uint(s->time, &seconds) < 0)
+		return opts_usage(self, "--backup-time: '%s' is not a number", s->time);
+	name->time = (int64_t)seconds;
 	if (name->time < 0 || snapshot_time_format(name->time, text) < 0)
 		return opts_usage(self, "--backup-time: not a time of this era");
 	return -1;
@@ -368,7 +372,6 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 					 .type = "host",
 					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
-					 .time = (uint64_t)time(NULL),
 					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
 					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);
@@ -493,6 +496,14 @@ static void print_reuse(const struct backup *b, const struct backup_progress *en
 				   0.0);
 }
 
+static bool has_archive(const struct job *j)
+{
+	for (size_t i = 0; i < j->params.spec_count; i++)
+		if (j->specs[i].type == BACKUP_SPEC_ARCHIVE)
+			return true;
+	return false;
+}
+
 static void print_text(const struct job *j, struct backup *b, const char *snapshot)
 {
 	struct backup_progress end;
@@ -511,12 +522,13 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		print_stream(backup_stream(b, i), width, j->settings.dry_run);
 	print_reuse(b, &end);
-	printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
+	if (has_archive(j))
+		printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
 	if (end.links)
 		printf(", %" PRIu64 " hard links", end.links);
 	if (end.skipped)
 		printf(", %" PRIu64 " SKIPPED", end.skipped);
-	printf("; %.1f s\n", (double)backup_elapsed_ms(b) / 1000);
+	printf("%s%.1f s\n", has_archive(j) ? "; " : "", (double)backup_elapsed_ms(b) / 1000);
 }
 
 static json_t *stream_json(const struct backup_stream *s)
@@ -609,8 +621,11 @@ static void print_summary(const struct job *j, struct backup *b)
 
 /* --- the command --- */
 
+/* Once for each group: from then on it is no news. */
 static void tell_names(const struct backup *b)
 {
+	if (backup_previous(b))
+		return;
 	for (size_t i = 0; i < backup_stream_count(b); i++) {
 		const struct backup_stream *s = backup_stream(b, i);
 
@@ -626,6 +641,35 @@ static int fail(const struct err *err, int rc)
 {
 	log_error("%s", err_text(err, rc));
 	return EXIT_FAILED;
+}
+
+/* One try at the snapshot that the parameters name. */
+static int make_snapshot(struct job *j, struct backup **out, struct err *err)
+{
+	int rc = backup_new(out, &j->params, err);
+
+	if (rc < 0)
+		return rc;
+	j->progress = progress_start(*out);
+	rc = backup_run(*out, err);
+	progress_stop(steal(&j->progress));
+	return rc;
+}
+
+/* A snapshot is named by a second, and the group's last one may be of this one: wait for the next,
+ * unless the time was given. */
+static bool take_next_second(struct job *j)
+{
+	const struct timespec next = { .tv_sec = j->params.name.time + 1 };
+	int64_t late = (int64_t)time(NULL) - j->params.name.time;
+
+	if (j->settings.time || late < 0 || late > 1)
+		return false;
+	while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &next, NULL) == EINTR &&
+	       !atomic_load(&stop_requested))
+		;
+	j->params.name.time = next.tv_sec;
+	return true;
 }
 
 static int run_job(struct job *j)
@@ -647,14 +691,15 @@ static int run_job(struct job *j)
 	j->params.repo = repo;
 	if (j->settings.create_ns && !j->settings.dry_run)
 		rc = repo_make_ns(repo, j->settings.ns, &err);
-	if (rc == 0)
-		rc = backup_new(&b, &j->params, &err);
 	if (rc < 0)
 		return fail(&err, rc);
 	catch_signals();
-	j->progress = progress_start(b);
-	rc = backup_run(b, &err);
-	progress_stop(steal(&j->progress));
+	rc = make_snapshot(j, &b, &err);
+	if (rc == -EEXIST && take_next_second(j)) {
+		backup_free(steal(&b));
+		err = (struct err)ERR_INIT;
+		rc = make_snapshot(j, &b, &err);
+	}
 	if (rc < 0)
 		return fail(&err, rc);
 	print_summary(j, b);

@@ -97,7 +97,7 @@ static int list_add(struct opt_list *l, const char *item)
 	return 0;
 }
 
-static int parse_uint(const char *text, uint64_t *out)
+int opts_parse_uint(const char *text, uint64_t *out)
 {
 	char *end;
 
@@ -119,7 +119,7 @@ static int take_option(const struct cmd *cmd, const struct opt *o, const char *v
 		*(const char **)o->value = value;
 		break;
 	case OPT_UINT:
-		if (parse_uint(value, o->value) < 0)
+		if (opts_parse_uint(value, o->value) < 0)
 			return opts_usage(cmd, "--%s: '%s' is not a number", o->name, value);
 		break;
 	case OPT_LIST:

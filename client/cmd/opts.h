@@ -60,6 +60,9 @@ struct cmd {
 int opts_parse(const struct cmd *cmd, const struct opt *table, int argc, char **argv,
 	       size_t min, size_t max, char ***args, size_t *count);
 
+/* What OPT_UINT takes, for an option that must be told from one that was not given.  -EINVAL. */
+int opts_parse_uint(const char *text, uint64_t *out);
+
 /* Report "pxarfs NAME: MESSAGE" and where help is; returns EXIT_USAGE. */
 int opts_usage(const struct cmd *cmd, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A backup comes back as it was; one that dies leaves the repository as it was."""
 
+import json
 import os
 import random
 import signal
@@ -94,6 +95,27 @@ def test_second_backup_stores_nothing_new(pxarfs, folder, repo):
     before = {p.name for p in (repo / ".chunks").glob("*/*")}
     backup(pxarfs, repo, tree, "--backup-time", 2000)
     assert {p.name for p in (repo / ".chunks").glob("*/*")} == before
+
+
+@pytest.mark.both_backends
+def test_backups_of_a_group_may_follow_within_a_second(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree", files=12)
+    done = [backup(pxarfs, repo, tree) for _ in range(3)]
+    shown = pxarfs("snapshots", "-r", repo, "host/test").stdout.split("\n")[:-1]
+    assert len(shown) == 3
+    assert [d.stdout.split()[1] for d in done] == [line.split()[0] for line in shown]
+    now = int(json.loads(pxarfs("snapshots", "-r", repo, "--output-format", "json").stdout)
+              [-1]["backup-time"])
+    failed = backup(pxarfs, repo, tree, "--backup-time", now, status=1)
+    assert "must be later" in failed.stderr
+
+
+def test_what_the_official_client_cannot_open_is_told_of_a_new_group_only(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree", files=12)
+    assert "official client" in backup(pxarfs, repo, tree, "--backup-time", 1000).stderr
+    assert backup(pxarfs, repo, tree, "--backup-time", 1001).stderr == ""
+    done = pxarfs("backup", "-r", repo, f"one.img:{tree}/big", "--backup-id", "image")
+    assert "entries" not in done.stdout and done.stdout.endswith(" s\n")
 
 
 def test_reused_chunks_are_marked_as_in_use(pxarfs, folder, repo):
