@@ -238,7 +238,7 @@ static int derive(const struct keyfile *k, const void *passphrase, size_t size,
 	int ok;
 
 	if (size < KEYFILE_PASSPHRASE_SIZE_MIN)
-		return err_set(err, EINVAL, "Passphrase is too short!");
+		return err_set(err, EINVAL, "the passphrase is too short to be right");
 	if (k->kdf == KEYFILE_KDF_SCRYPT)
 		ok = EVP_PBE_scrypt(passphrase, size, k->salt, k->salt_size, k->scrypt_n,
 				    k->scrypt_r, k->scrypt_p, KEYFILE_SCRYPT_MEMORY_MAX, key,

@@ -304,7 +304,8 @@ int secret_new_password(const char *name, const char *what, struct secret *out,
 	if (rc < 0)
 		return rc;
 	if (out->size < KEYFILE_PASSPHRASE_SIZE_MIN)
-		return err_set(err, EINVAL, "Password too short!");
+		return err_set(err, EINVAL, "the new passphrase is too short: it needs %d bytes",
+			       KEYFILE_PASSPHRASE_SIZE_MIN);
 	if (!json_text_is_utf8(out->bytes, out->size))
 		return err_set(err, EINVAL,
 			       "Password is not UTF-8: the official client could not use it");

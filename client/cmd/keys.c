@@ -208,8 +208,10 @@ int keys_open_archive(struct archive **out, struct fetch *fetch, struct repo_rea
 	if (rc != -ENOKEY || *key)
 		return rc;
 	found = keys_default(key, &why);
-	if (found == 1)
-		return rc;
+	if (found == 1) {
+		why = *err;
+		return err_set(err, ENOKEY, "%s; give it with --keyfile", why.text);
+	}
 	if (found < 0) {
 		*err = why;
 		return found;

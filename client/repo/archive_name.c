@@ -84,9 +84,28 @@ static int find_pair(const struct manifest *m, const char *stem, size_t stem_siz
 		       has_meta ? out->payload : out->meta);
 }
 
-static int not_found(const char *typed, struct err *err)
+/* With the first ones that it has. */
+static int not_found(const struct manifest *m, const char *typed, struct err *err)
 {
-	return err_set(err, ENOENT, "the snapshot has no archive '%s'", typed);
+	char shown[ARCHIVE_NAME_SIZE_MAX + 1], all[ERR_TEXT_SIZE / 2] = "";
+	size_t used = 0;
+	enum kind kind;
+
+	for (size_t i = 0; i < m->file_count; i++) {
+		size_t stem_size;
+
+		if (!classify(m->files[i].name, true, &kind, &stem_size) ||
+		    !archive_name_display(m->files[i].name, shown))
+			continue;
+		int n = snprintf(all + used, sizeof(all) - used, "%s%s", used ? ", " : "", shown);
+		if (n < 0 || (size_t)n >= sizeof(all) - used) {
+			all[used] = '\0';
+			break;
+		}
+		used += (size_t)n;
+	}
+	return err_set(err, ENOENT, "the snapshot has no archive '%s'%s%s", typed,
+		       used ? "; it has " : "", all);
 }
 
 /* "X.pxar": the single stream, else the first complete pair. */
@@ -135,7 +154,7 @@ int archive_name_find(const struct manifest *m, const char *typed, struct archiv
 	if (rc < 0)
 		return rc;
 	if (rc == 0)
-		return not_found(typed, err);
+		return not_found(m, typed, err);
 	*out = found;
 	return 0;
 }

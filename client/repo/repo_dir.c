@@ -380,7 +380,7 @@ int repo_dir_open_on(const char *path, const struct repo_dir_host *host, struct 
 	AUTO(repo) struct repo *owned = &d->base;
 
 	if (d->root_fd < 0)
-		return err_sys(err, errno, "%s", path);
+		return err_sys(err, errno, "repository %s", path);
 	d->base.spelling = strdup(path);
 	if (!d->base.spelling)
 		return err_set(err, ENOMEM, "out of memory");

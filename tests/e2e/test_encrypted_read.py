@@ -78,6 +78,7 @@ def test_given_key_wants_a_signature(pxarfs, store):
 def test_missing_key_is_said(pxarfs, store, snapshot):
     done = pxarfs("ls", "-r", store, snapshot, "root.pxar", status=1)
     assert "missing key - manifest was created with key" in done.stderr
+    assert "--keyfile" in done.stderr
 
 
 @pytest.mark.parametrize("snapshot, key", [("host/enc", "scrypt"), ("host/signed", "pbkdf2")])
