@@ -33,13 +33,43 @@ static int flush_output(int status)
 	return status == EXIT_DONE ? EXIT_FAILED : status;
 }
 
+/* What users of other backup programs type, and how it is done here. */
+static const char *known_elsewhere(const char *typed)
+{
+	static const char *const rows[][2] = {
+		{ "snapshot", "'snapshots' lists them; 'files', 'forget', 'notes', 'protect' and "
+			      "'upload-log' are commands themselves" },
+		{ "restore", "copy out of a mount: 'pxarfs mount SNAPSHOT MOUNTPOINT'" },
+		{ "extract", "copy out of a mount: 'pxarfs mount SNAPSHOT|FILE MOUNTPOINT'" },
+		{ "umount", "a mount ends by umount(8) or 'fusermount3 -u MOUNTPOINT'" },
+		{ "unmount", "a mount ends by umount(8) or 'fusermount3 -u MOUNTPOINT'" },
+		{ "map", "images are files in a mount: 'pxarfs mount SNAPSHOT MOUNTPOINT'" },
+		{ "catalog", "'pxarfs ls -R SNAPSHOT ARCHIVE' lists an archive" },
+		{ "group", "'pxarfs forget --group TYPE/ID' removes one" },
+		{ "protected", "the command is 'protect'" },
+		{ "prune", "'forget' removes snapshots; rules for it are the server's" },
+		{ "garbage-collect", "that is the server's" },
+		{ "login", "every command logs in by itself" },
+	};
+
+	if (typed[0] == '-')
+		return "options stand behind the command, as in 'pxarfs snapshots -r REPOSITORY'";
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strcmp(rows[i][0], typed) == 0)
+			return rows[i][1];
+	return NULL;
+}
+
 /* The command that argv[0] names. */
 static int run(const struct cmd *const *commands, int argc, char **argv)
 {
+	const char *hint = known_elsewhere(argv[0]);
+
 	for (; *commands; commands++)
 		if (strcmp((*commands)->name, argv[0]) == 0)
 			return flush_output((*commands)->run(*commands, argc, argv));
-	fprintf(stderr, "pxarfs: unknown command '%s'\nTry 'pxarfs --help'.\n", argv[0]);
+	fprintf(stderr, "pxarfs: unknown command '%s'%s%s\nTry 'pxarfs --help'.\n", argv[0],
+		hint ? ": " : "", hint ? hint : "");
 	return EXIT_USAGE;
 }
 
@@ -121,12 +151,17 @@ int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t 
 		print_family(stderr, family, commands, count, note);
 		return EXIT_USAGE;
 	}
-	return opts_usage(family, "unknown command '%s'", name);
+	fprintf(stderr, "pxarfs %s: unknown command '%s': expected", family->name, name);
+	for (size_t i = 0; i < count; i++)
+		fprintf(stderr, "%s %s", i ? "," : "", commands[i].name + skip);
+	fprintf(stderr, "\nTry 'pxarfs %s --help'.\n", family->name);
+	return EXIT_USAGE;
 }
 
 bool cmd_output_json(const char *format, bool *json)
 {
-	*json = format && strcmp(format, "json") == 0;
+	/* Ours is indented anyway. */
+	*json = format && (strcmp(format, "json") == 0 || strcmp(format, "json-pretty") == 0);
 	return !format || *json || strcmp(format, "text") == 0;
 }
 

@@ -177,7 +177,7 @@ static int list_run(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(output_format, &json))
-		return opts_usage(self, "unknown output format '%s'", output_format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", output_format);
 	rc = run_list(args[0], json ? LISTING_JSON : is_long ? LISTING_LONG : LISTING_SHORT,
 		      numeric_ids, &is_damaged, &err);
 	if (rc < 0)

@@ -347,7 +347,7 @@ static int ls_run(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(o.output_format, &json))
-		return opts_usage(self, "unknown output format '%s'", o.output_format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", o.output_format);
 	if (keys_check(&o.keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
 	status = cmd_check_names(self, o.ns, NULL, args[0]);

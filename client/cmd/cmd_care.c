@@ -155,7 +155,7 @@ static int target_show(const struct cmd *self, struct target *t, const struct op
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(t->format, &t->json))
-		return opts_usage(self, "unknown output format '%s'", t->format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", t->format);
 	int rc = target_open(t, args[0], &err);
 	return rc < 0 ? cmd_failed(&err, rc) : -1;
 }

@@ -62,7 +62,7 @@ static int run_list(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "unknown output format '%s'", format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", format);
 	int rc = repo_open(repository, &repo, &err);
 	if (rc == 0)
 		rc = repo_list_ns(repo, count ? args[0] : "", keep_ns, &rows, &err);
@@ -196,7 +196,7 @@ static int run_status(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "unknown output format '%s'", format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", format);
 	int rc = repo_open(repository, &repo, &err);
 	if (rc == 0)
 		rc = repo_space(repo, &space, &err);

@@ -132,4 +132,7 @@ def test_help_of_a_command_is_what_the_command_says(pxarfs):
         words = command.split()
         assert pxarfs("help", *words).stdout == pxarfs(*words, "--help").stdout
     assert pxarfs("help").stdout == pxarfs("--help").stdout
-    assert "unknown command 'bogus'" in pxarfs("help", "bogus", status=2).stderr
+    assert "unknown command 'bogus'\n" in pxarfs("help", "bogus", status=2).stderr
+    assert "pxarfs mount" in pxarfs("restore", "host/a", "a.pxar", "/x", status=2).stderr
+    assert "behind the command" in pxarfs("-r", "/srv/store", "snapshots", status=2).stderr
+    assert "expected show, set, clear" in pxarfs("notes", "update", "host/a", status=2).stderr
