@@ -31,7 +31,16 @@ static int run_init(const struct cmd *self, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	int rc = repo_dir_init(args[0], full, &err);
+	const char *directory = repo_name_directory(args[0]);
+	/* As a repository the word would be a server's datastore. */
+	if (!directory && strpbrk(args[0], ":@") && !strchr(args[0], '/'))
+		return opts_usage(self, "'%s' is a server's datastore, which is made there; for a "
+				  "folder of that name say ./%s", args[0], args[0]);
+	if (!directory)
+		directory = args[0];
+	int rc = repo_dir_init(directory, full, &err);
+	if (rc == 0 && !repo_name_directory(args[0]))
+		log_info("%s: made; as a repository it is spelled ./%s", args[0], args[0]);
 	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
@@ -356,7 +365,7 @@ static int run_snapshots(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "unknown output format '%s'", format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", format);
 	status = cmd_check_names(self, ns, count > 0 ? args[0] : NULL, NULL);
 	if (status >= 0)
 		return status;
@@ -502,7 +511,7 @@ static int run_files(const struct cmd *self, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "unknown output format '%s'", format);
+		return opts_usage(self, "--output-format is text or json, not '%s'", format);
 	if (keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
 	status = cmd_check_names(self, ns, NULL, args[0]);

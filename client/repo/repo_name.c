@@ -30,10 +30,24 @@ static int from_environment(struct secret *out, struct err *err)
 	return rc == 0 && out->size == 0 ? 1 : rc;
 }
 
+#define DIR_PREFIX "dir:"
+
+static bool begins_with(const char *text, const char *begin)
+{
+	return strncmp(text, begin, strlen(begin)) == 0;
+}
+
+const char *repo_name_directory(const char *spelling)
+{
+	if (spelling[0] == '/' || begins_with(spelling, "./") || begins_with(spelling, "../"))
+		return spelling;
+	if (begins_with(spelling, DIR_PREFIX) && spelling[strlen(DIR_PREFIX)])
+		return spelling + strlen(DIR_PREFIX);
+	return NULL;
+}
+
 int repo_open(const char *spelling, struct repo **out, struct err *err)
 {
-	static const char prefix[] = "dir:";
-
 	AUTO(secret) struct secret found = { .size = 0 };
 	int rc = spelling ? 0 : from_environment(&found, err);
 
@@ -44,15 +58,14 @@ int repo_open(const char *spelling, struct repo **out, struct err *err)
 			       "no repository given: use --repository or $PXARFS_REPOSITORY");
 	if (!spelling)
 		spelling = found.bytes;
-	if (spelling[0] == '/')
-		return repo_dir_open(spelling, out, err);
-	if (strncmp(spelling, prefix, strlen(prefix)) == 0 && spelling[strlen(prefix)])
-		return repo_dir_open(spelling + strlen(prefix), out, err);
+	const char *directory = repo_name_directory(spelling);
+	if (directory)
+		return repo_dir_open(directory, out, err);
 	/* A slash belongs to a path or a URL. */
-	if (!strchr(spelling, '/') && strncmp(spelling, prefix, strlen(prefix)) != 0)
+	if (!strchr(spelling, '/') && !begins_with(spelling, DIR_PREFIX))
 		return repo_pbs_open(spelling, out, err);
 	return err_set(err, EINVAL,
-		       "'%s' is no repository: expected a datastore directory, /PATH or dir:PATH, or a "
+		       "'%s' is no repository: expected a datastore directory, /PATH, ./PATH or dir:PATH, or a "
 		       "server's datastore, [[USER@REALM[!TOKEN]@]HOST:][PORT:]DATASTORE",
 		       spelling);
 }

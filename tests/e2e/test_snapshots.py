@@ -94,7 +94,12 @@ def test_files_of_a_snapshot(pxarfs, store):
 
 
 def test_bad_usage(pxarfs, store):
-    pxarfs("snapshots", "-r", store, "--output-format", "xml", status=2)
+    done = pxarfs("snapshots", "-r", store, "--output-format", "xml", status=2)
+    assert "text or json" in done.stderr
+    assert pxarfs("snapshots", "-r", store, "--output-format", "json-pretty").stdout == \
+        pxarfs("snapshots", "-r", store, "--output-format", "json").stdout
+    done = pxarfs("ls", "-r", store, "host/split", "rot.pxar", status=1)
+    assert "no archive 'rot.pxar'; it has root.pxar" in done.stderr
     pxarfs("files", "-r", store, "--output-format", "", "host/image", status=2)
     pxarfs("files", "-r", store, status=2)
     for group in ("web1", "host", "host/", "host/a/b", "vhost/1", "host/../1"):
@@ -123,6 +128,20 @@ def test_init_is_independent_of_the_umask(pxarfs, folder, umask):
     assert mode(folder / "new") == (0o750 if umask == 0 else 0o700)
     assert mode(folder / "new/.chunks") == 0o750
     assert mode(folder / "new/.lock") == 0o644
+
+
+def test_a_datastore_beside_is_found_by_a_relative_path(pxarfs, folder):
+    made = pxarfs("init", "store", cwd=folder).stderr
+    assert "./store" in made
+    (folder / "sub").mkdir()
+    for spelling, cwd in (("./store", folder), ("../store", folder / "sub"), ("dir:store", folder)):
+        assert pxarfs("snapshots", "-r", spelling, cwd=cwd).stdout == ""
+    pxarfs("init", "dir:other", cwd=folder)
+    assert (folder / "other/.chunks").is_dir()
+    for word in ("localhost:store1", "root@pam@pbs.example:8007:store1"):
+        assert "./" + word in pxarfs("init", word, cwd=folder, status=2).stderr
+        assert not (folder / word).exists()
+    assert "repository /no/where" in pxarfs("snapshots", "-r", "/no/where", status=1).stderr
 
 
 def test_init_lets_nobody_else_at_the_blobs(pxarfs, folder):
