@@ -198,6 +198,31 @@ def test_a_journal_is_a_hint_and_no_more(pxarfs, folder, repo, source, damage):
     assert other.read_bytes() == data
 
 
+def test_a_killed_backup_of_an_encrypted_image_is_gone_on_with(pxarfs, repo, image):
+    key = ["--keyfile", GOLDEN / "keys/none.json"]
+    args = [f"disk.img:{image}", *key]
+    stored = interrupt(pxarfs, repo, args, signal.SIGKILL, count=3)
+    _, summary = backup(pxarfs, repo, args)
+    file, = (f for f in summary["files"] if f["kind"] == "image")
+    assert file["reused-chunks"] >= len(stored) - 1 > 0  # the last may have been cut off
+    assert file["duplicate-chunks"] == 0
+    with pxarfs.mount(*key, repository=repo) as mount:
+        assert (mount.path / summary["snapshot"] / "disk.img").read_bytes() == image.read_bytes()
+
+
+def test_another_datastore_in_the_same_place_has_none_of_the_chunks(pxarfs, folder, repo, source):
+    """The journal says they are known; what counts is whether they are there."""
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    assert interrupt(pxarfs, repo, args, signal.SIGKILL)
+    repo.rename(folder / "unplugged")
+    pxarfs("init", repo)
+    done, summary = backup(pxarfs, repo, args)
+    assert "going on with" in done.stderr
+    assert sum(f["reused-chunks"] for f in summary["files"]) == 0
+    for f in summary["files"]:
+        datastore.stream(repo, repo / summary["snapshot"] / f["filename"])
+
+
 def test_another_group_and_a_dry_run_know_nothing_of_it(pxarfs, repo, source):
     args = [f"root.pxar:{source}", "--chunk-size", "512"]
     interrupt(pxarfs, repo, args, signal.SIGKILL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backups that read only what has changed."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -445,6 +446,74 @@ def test_without_a_last_archive_every_file_is_read(pxarfs, folder, repo, before)
     assert not out["reading"]["compared"]
     assert out["reading"]["read-files"] == out["regular-files"]
     assert out["said"].strip() != ""
+    backup.assert_shows()
+
+
+@pytest.mark.parametrize("name", ["root.pxar.meta.didx", "root.pxar.pld.didx"])
+@pytest.mark.parametrize("size", [0, 4096, -40])
+def test_a_cut_index_of_the_last_snapshot_is_no_reference(pxarfs, folder, repo, name, size):
+    """Not even where it is cut between two entries: its checksum is in the manifest."""
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree, "--chunk-size", 64)
+    backup()
+    path = next((repo / "host/test").glob(f"*/{name}"))
+    os.truncate(path, size if size >= 0 else path.stat().st_size + size)
+    out = backup()
+    assert f"the previous {name} is not used" in out["said"]
+    assert out["reading"]["read-files"] == out["regular-files"]
+    backup.assert_shows()
+    assert backup()["reading"]["read-files"] == 0
+
+
+def test_a_dead_backup_hides_no_reference(pxarfs, folder, repo):
+    """Its folder is the newest of the group, but without a manifest it is no snapshot."""
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    first = backup()
+    dead = repo / first["snapshot"].replace(":41Z", ":42Z")
+    shutil.copytree(repo / first["snapshot"], dead)
+    (dead / "index.json.blob").unlink()
+    backup.time += 1
+    assert backup()["reading"]["read-files"] == 0
+    assert not dead.exists()
+    backup.assert_shows()
+
+
+def test_a_namespace_has_references_of_its_own(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    Group(pxarfs, repo, tree)()
+    inside = Group(pxarfs, repo, tree, "--ns", "other")
+    out = inside("--create-ns")
+    assert not out["reading"]["compared"]
+    assert out["payload"]["duplicate-chunks"] == out["payload"]["new-chunks"] > 0  # all there
+    assert inside()["reading"]["read-files"] == 0
+
+
+def test_who_does_not_own_the_group_gets_no_reference(pxarfs, folder, repo):
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    owner = repo / "host/test/owner"
+    mine = owner.read_text()
+    owner.write_text("somebody@pbs\n")
+    done = pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--backup-id", "test", status=1)
+    assert "somebody@pbs" in done.stderr
+    assert len(list((repo / "host/test").glob("*Z"))) == 1
+    owner.write_text(mine)
+    assert backup()["reading"]["read-files"] == 0
+
+
+def test_a_last_snapshot_that_somebody_is_removing_is_no_reference(pxarfs, folder, repo):
+    """Who removes it has locked it for himself: its chunks are not to be relied on."""
+    tree = make_tree(folder / "tree")
+    backup = Group(pxarfs, repo, tree)
+    backup()
+    with open(repo / r".pxarfs/locks/host-test-1970\x2d01\x2d01T00\x3a16\x3a41Z", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        out = backup()
+    assert "nothing is reused from the last snapshot host/test/1970-01-01T00:16:41Z" in out["said"]
+    assert out["reading"]["read-files"] == out["regular-files"]
+    assert backup()["reading"]["read-files"] == 0
     backup.assert_shows()
 
 
