@@ -88,19 +88,20 @@ static int read_all(const char *path, struct wbuf *out)
 	return wbuf_put_u8(out, 0);
 }
 
-int bdi_raise(const char *mount_point, unsigned read_ahead_kb)
+int bdi_find_now(const char *mount_point, dev_t *out)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MOUNTINFO_SIZE_MAX);
-	AUTO(fd) int fd = -1;
-	char value[32], path[64];
-	dev_t device = 0;
-	ssize_t n;
 	int rc = read_all("/proc/self/mountinfo", &text);
 
-	if (rc == 0)
-		rc = bdi_find((const char *)text.data, mount_point, &device);
-	if (rc < 0)
-		return rc;
+	return rc < 0 ? rc : bdi_find((const char *)text.data, mount_point, out);
+}
+
+int bdi_raise(dev_t device, unsigned read_ahead_kb)
+{
+	AUTO(fd) int fd = -1;
+	char value[32], path[64];
+	ssize_t n;
+
 	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
 		 minor(device));
 	fd = open(path, O_RDWR | O_CLOEXEC);

@@ -22,8 +22,11 @@ enum {
  * system.  The last mount on it counts.  -ENOENT: nothing is mounted there. */
 int bdi_find(const char *mountinfo, const char *mount_point, dev_t *out);
 
+/* The same, by that text as it is now. */
+int bdi_find_now(const char *mount_point, dev_t *out);
+
 /* Raise it to `read_ahead_kb`, never lower it.  0, or why not: -EACCES and -EROFS for those who
  * may not, -ENOENT. */
-int bdi_raise(const char *mount_point, unsigned read_ahead_kb);
+int bdi_raise(dev_t device, unsigned read_ahead_kb);
 
 #endif

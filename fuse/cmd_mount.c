@@ -7,16 +7,14 @@
 #include "fuse/mount_source.h"
 #include "fuse/notify.h"
 #include "fuse/serve.h"
+#include "fuse/session.h"
 
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 
 enum { READY_FD_NONE = -1 };
@@ -170,34 +168,13 @@ struct arguments {
 	bool fake, sloppy, verbose;
 };
 
-/* Whether the last thing that was mounted there is ours. */
-static bool is_our_mount(const char *path)
-{
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
-	bool is_ours = false;
-	struct mntent *m;
-
-	if (!mounts)
-		return false;
-	while ((m = getmntent(mounts)))
-		if (strcmp(m->mnt_dir, path) == 0)
-			is_ours = strcmp(m->mnt_type, "fuse.pxarfs") == 0;
-	endmntent(mounts);
-	return is_ours;
-}
-
 /* A mount whose server has died answers nothing ever again: a new one takes its place, and is not
- * put on top of it.  Nothing else is asked: an automount point would wait for us. */
+ * put on top of it. */
 static int clear_dead(const char *path, struct err *err)
 {
-	struct statfs st;
-
-	while (is_our_mount(path) && statfs(path, &st) < 0 && errno == ENOTCONN) {
-		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-			return err_set(err, ENOTCONN, "%s: a mount that has died is still there; "
-				       "unmount it first: fusermount3 -u %s", path, path);
-		log_warn("%s: a mount that had died was taken away", path);
-	}
+	if (session_clear_dead(path) < 0)
+		return err_set(err, ENOTCONN, "%s: a mount that has died is still there; "
+			       "unmount it first: fusermount3 -u %s", path, path);
 	return 0;
 }
 

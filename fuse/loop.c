@@ -5,6 +5,7 @@
 #include "fuse/idle_poll.h"
 #include "fuse/session.h"
 
+#include "client/base/wait.h"
 #include "client/cmd/log.h"
 
 #include <fcntl.h>
@@ -36,7 +37,7 @@ struct loop {
 	atomic_bool stopping; /* written under lock */
 	bool ended; /* lock: params.ended was called */
 
-	unsigned started;
+	unsigned started; /* the rest: of who calls loop_start(), _join() and _free() */
 	pthread_t threads[LOOP_READERS_MAX];
 };
 
@@ -253,18 +254,36 @@ int loop_start(struct loop **out, struct fuse_session *session,
 	return 0;
 }
 
-void loop_free(struct loop *l)
+static void stop(struct loop *l)
 {
-	if (!l)
-		return;
 	pthread_mutex_lock(&l->lock);
 	l->stopping = true;
 	pthread_cond_broadcast(&l->turn);
 	pthread_mutex_unlock(&l->lock);
 	if (l->stop_fd >= 0)
 		eventfd_write(l->stop_fd, 1);
-	for (unsigned i = 0; i < l->started; i++)
-		pthread_join(l->threads[i], NULL);
+}
+
+bool loop_join(struct loop *l, unsigned wait_ms)
+{
+	struct timespec until = wait_until(CLOCK_REALTIME, wait_ms);
+
+	if (!l)
+		return true;
+	stop(l);
+	for (; l->started > 0; l->started--)
+		if (pthread_timedjoin_np(l->threads[l->started - 1], NULL, &until) != 0)
+			return false;
+	return true;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	stop(l);
+	for (; l->started > 0; l->started--)
+		pthread_join(l->threads[l->started - 1], NULL);
 	if (l->stop_fd >= 0)
 		close(l->stop_fd);
 	pthread_cond_destroy(&l->turn);

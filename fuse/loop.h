@@ -16,13 +16,15 @@
  * bytes is parked (fuse/request.h) and the reader goes on.
  *
  * Owner:   free with loop_free(), which ends and joins the readers.
- * Threads: loop_start() and loop_free() from one thread, loop_busy() from a handler.
+ * Threads: loop_start(), loop_join() and loop_free() from one thread, loop_busy() from a handler.
  */
 #ifndef PXARFS_LOOP_H
 #define PXARFS_LOOP_H
 
 #include "archive/base/cleanup.h"
 #include "archive/base/err.h"
+
+#include <stdbool.h>
 
 struct fuse_session;
 struct idle_poll;
@@ -48,8 +50,12 @@ struct loop_params {
 int loop_start(struct loop **out, struct fuse_session *session,
 	       const struct loop_params *params, struct err *err);
 
-/* No request is taken any more once this returns; those that were parked still want their
- * answers. */
+/* Whether the readers have ended, within `wait_ms`: one may hang, in a file of ours that is mapped
+ * from a dead disk, or in the log.  No request is taken any more then; those that were parked still
+ * want their answers.  `l` may be NULL. */
+bool loop_join(struct loop *l, unsigned wait_ms);
+
+/* Waits for the readers where loop_join() has not. */
 void loop_free(struct loop *l);
 DEFINE_AUTO_PTR(loop)
 

@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/statfs.h>
@@ -41,6 +40,8 @@ enum {
 	READY_SECONDS_MAX = 30,
 	/* The end: for requests that are being answered, then for loads that hang. */
 	STOP_MS = 300,
+	/* For who tells the kernel something, once no request can hold him up. */
+	ABORT_MS = 10 * 1000,
 	TEAR_DOWN_MS = 400,
 	SOURCE_SIZE_MAX = 8192,
 	FILES_WANTED = 4096, /* descriptors */
@@ -273,9 +274,9 @@ static void raise_read_ahead(struct server *s)
 	struct statfs st;
 	int rc;
 
-	if (kb == 0 || statfs(s->params->mount_point, &st) < 0)
+	if (kb == 0 || !s->session.device || statfs(s->params->mount_point, &st) < 0)
 		return;
-	rc = bdi_raise(s->params->mount_point,
+	rc = bdi_raise(s->session.device,
 		       kb < BDI_READ_AHEAD_KB ? (unsigned)kb : BDI_READ_AHEAD_KB);
 	if (rc < 0)
 		log_debug("the kernel's read-ahead stays as it is: %s", strerror(-rc));
@@ -381,9 +382,9 @@ static int begin_loop(struct server *s, struct err *err)
 }
 
 /* From now on `session` may be told things by others than the loop; NULL: by nobody. */
-static bool set_told(struct server *s, struct fuse_session *session)
+static bool set_told(struct server *s, struct fuse_session *session, unsigned wait_ms)
 {
-	struct timespec until = wait_until(CLOCK_REALTIME, STOP_MS);
+	struct timespec until = wait_until(CLOCK_REALTIME, wait_ms);
 
 	if (pthread_mutex_timedlock(&s->mount.told_lock, &until) != 0)
 		return false;
@@ -407,11 +408,11 @@ static int begin(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = session_mount(&s->session, s->params->mount_point, err);
 	if (rc == 0) {
-		set_told(s, s->session.fuse);
+		set_told(s, s->session.fuse, STOP_MS);
 		rc = begin_push(s, err);
 	}
 	if (rc == 0 && s->mount.snaps)
-		rc = snaps_start(s->mount.snaps, s->session.fuse, err);
+		rc = snaps_start(s->mount.snaps, &s->mount, err);
 	if (rc == 0)
 		rc = begin_loop(s, err);
 	if (rc == 0)
@@ -507,17 +508,6 @@ static void release_or_exit(struct server *s)
 		end_process(s);
 }
 
-/* A push may wait for the page of a READ that is parked, or that has not been taken yet: so what
- * is parked is answered, and the loop goes on, until it is done. */
-static bool end_push(struct server *s)
-{
-	if (!s->mount.push)
-		return true;
-	push_stop(s->mount.push);
-	requests_stop(s->mount.requests, 0);
-	return push_join(s->mount.push, STOP_MS);
-}
-
 /* Before anything goes that it counts.  One that hangs is left behind. */
 static bool end_metrics(struct server *s)
 {
@@ -527,31 +517,48 @@ static bool end_metrics(struct server *s)
 	return metrics_join(s->metrics, STOP_MS);
 }
 
-/* The keeper may wait for a request in a folder that it tells the kernel about. */
-static bool end_keeper(struct server *s)
+/* Nobody tells the kernel anything any more. */
+static bool is_silent(struct server *s, unsigned wait_ms)
 {
-	if (!s->mount.snaps)
-		return true;
-	snaps_stop(s->mount.snaps);
+	bool pushes = s->mount.push && !push_join(s->mount.push, wait_ms);
+
+	return !pushes && set_told(s, NULL, wait_ms);
+}
+
+/* Who tells the kernel something may wait there, for the page or the folder of a request that is
+ * parked, or has not been taken yet; and the unmount would wait for him.  So what is parked is
+ * answered, and the loop goes on, until all of them are done. */
+static bool silence(struct server *s)
+{
+	if (s->mount.push)
+		push_stop(s->mount.push);
+	if (s->mount.snaps)
+		snaps_stop(s->mount.snaps);
+	if (s->mount.single.nlink)
+		nlink_stop(s->mount.single.nlink);
 	if (s->mount.requests)
 		requests_stop(s->mount.requests, 0);
-	return snaps_join(s->mount.snaps, STOP_MS);
+	if (is_silent(s, STOP_MS))
+		return true;
+	session_abort(&s->session);
+	return is_silent(s, ABORT_MS);
 }
 
 static void tear_down(struct server *s)
 {
-	bool idle = end_push(s);
+	bool is_quiet = silence(s), idle = is_quiet;
 
-	idle &= end_keeper(s);
-	loop_free(s->loop);
+	idle &= loop_join(s->loop, STOP_MS);
+	idle &= !s->mount.snaps || snaps_join(s->mount.snaps, STOP_MS);
 	idle &= end_metrics(s);
-	idle &= set_told(s, NULL);
 	idle &= !s->mount.requests || requests_stop(s->mount.requests, STOP_MS);
 	if (!idle) {
 		/* Somebody still uses the session; unmount past it, and its end goes with us. */
-		fuse_session_unmount(s->session.fuse);
+		if (is_quiet)
+			session_unmount(&s->session);
 		end_process(s);
 	}
+	loop_free(s->loop);
 	session_release(&s->session);
 	release_or_exit(s);
 	pthread_mutex_destroy(&s->mount.starts.lock);

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/session.h"
 
+#include "archive/base/cleanup.h"
 #include "client/cmd/log.h"
+#include "fuse/bdi.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 enum {
 	/* Requests that nobody waits for in person (read-ahead) which may be under way at
@@ -74,15 +84,93 @@ int session_mount(struct session *s, const char *mount_point, struct err *err)
 	if (fuse_session_mount(s->fuse, mount_point) != 0)
 		return err_set(err, errno ? errno : EIO, "cannot mount on %s", mount_point);
 	s->mounted = true;
+	s->mount_point = mount_point;
+	if (bdi_find_now(mount_point, &s->device) < 0)
+		s->device = 0;
 	return 0;
+}
+
+/* --- the end --- */
+
+/* Unmounted or aborted: the device number may be somebody else's by now. */
+static bool is_connected(const struct session *s)
+{
+	struct pollfd fd = { .fd = fuse_session_fd(s->fuse) };
+
+	return poll(&fd, 1, 0) >= 0 && !(fd.revents & POLLERR);
+}
+
+static int abort_by_number(dev_t device)
+{
+	char path[64];
+	AUTO(fd) int fd = -1;
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(device));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd >= 0 && write(fd, "1", 1) == 1 ? 0 : -errno;
+}
+
+int session_abort(const struct session *s)
+{
+	dev_t there;
+
+	if (!s->mounted || !is_connected(s))
+		return 0;
+	if (s->device && abort_by_number(s->device) == 0)
+		return 0;
+	/* Whoever else may be mounted there by now must not suffer. */
+	if (!s->device || bdi_find_now(s->mount_point, &there) < 0 || there != s->device)
+		return -ENOENT;
+	return umount2(s->mount_point, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+/* Whether the last thing that was mounted there is ours. */
+static bool is_our_mount(const char *path)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	bool is_ours = false;
+	struct mntent *m;
+
+	if (!mounts)
+		return false;
+	while ((m = getmntent(mounts)))
+		if (strcmp(m->mnt_dir, path) == 0)
+			is_ours = strcmp(m->mnt_type, "fuse.pxarfs") == 0;
+	endmntent(mounts);
+	return is_ours;
+}
+
+/* Nothing but ours is asked: an automount point would wait for us. */
+int session_clear_dead(const char *mount_point)
+{
+	struct statfs st;
+
+	while (is_our_mount(mount_point) && statfs(mount_point, &st) < 0 && errno == ENOTCONN) {
+		if (umount2(mount_point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return -errno;
+		log_warn("%s: a mount that had died was taken away", mount_point);
+	}
+	return 0;
+}
+
+void session_unmount(struct session *s)
+{
+	/* libfuse takes a connection that has ended for one that was unmounted. */
+	bool was_aborted = s->mounted && !is_connected(s);
+
+	if (!s->mounted)
+		return;
+	fuse_session_unmount(s->fuse);
+	s->mounted = false;
+	if (was_aborted)
+		session_clear_dead(s->mount_point);
 }
 
 void session_release(struct session *s)
 {
 	if (!s->fuse)
 		return;
-	if (s->mounted)
-		fuse_session_unmount(s->fuse);
+	session_unmount(s);
 	fuse_session_destroy(s->fuse);
 	*s = (struct session){ 0 };
 }

@@ -20,6 +20,7 @@
 #include <fuse_lowlevel.h>
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* The timeout of what never changes, in seconds. */
 #define SESSION_ENDLESS 1e9
@@ -38,6 +39,8 @@ enum {
 struct session {
 	struct fuse_session *fuse; /* NULL: none */
 	bool mounted;
+	const char *mount_point; /* lent; from session_mount() on, as the next */
+	dev_t device; /* of the mount; 0: not known */
 };
 
 /* To be called from the init operation: asks for what an unchanging, read-only tree needs. */
@@ -49,11 +52,23 @@ int session_new(struct session *s, const struct mount_opts *opts, const char *so
 		const char *subtype, const struct fuse_lowlevel_ops *ops, void *user,
 		struct err *err);
 
-/* Mount it; an ordinary user goes through fusermount3, which libfuse runs. */
+/* Mount it; an ordinary user goes through fusermount3, which libfuse runs.  `mount_point` is
+ * absolute, without symbolic links, and outlives the session. */
 int session_mount(struct session *s, const char *mount_point, struct err *err);
 
-/* Close the connection (every request in the kernel ends), unmount lazily unless somebody else
- * unmounted already, free.  Nothing may use the session any more. */
+/* End every request that is in the kernel, and with them what waits for one.  The descriptor need
+ * not be free for that, and the mount need not be idle; it is detached.  -EPERM: an ordinary user,
+ * where there is no fusectl file system. */
+int session_abort(const struct session *s);
+
+/* Take away mounts of ours on `mount_point` whose connection has ended.  0, or a negative errno. */
+int session_clear_dead(const char *mount_point);
+
+/* Close the connection (every request in the kernel ends) and unmount lazily unless somebody else
+ * unmounted already.  Nobody may be telling the kernel something: it waits for them. */
+void session_unmount(struct session *s);
+
+/* Unmount, free.  Nothing may use the session any more. */
 void session_release(struct session *s);
 
 #endif

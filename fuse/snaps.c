@@ -346,15 +346,24 @@ static void on_gone(void *arg, const struct node *child)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* It waits for requests in that folder. */
+static void tell_of_one(struct mount *m, const struct node *gone)
+{
+	struct inode parent = { .is_folder = true, .offset = gone->parent->id };
+
+	pthread_mutex_lock(&m->told_lock);
+	if (m->told)
+		fuse_lowlevel_notify_inval_entry(m->told, inode_encode(&parent), gone->name,
+						 strlen(gone->name));
+	pthread_mutex_unlock(&m->told_lock);
+}
+
 static void tell_kernel(struct snaps *s, struct node *gone)
 {
 	for (struct node *next; gone; gone = next) {
-		struct inode parent = { .is_folder = true, .offset = gone->parent->id };
-
 		next = gone->next;
-		if (s->fuse)
-			fuse_lowlevel_notify_inval_entry(s->fuse, inode_encode(&parent), gone->name,
-							 strlen(gone->name));
+		if (s->mount)
+			tell_of_one(s->mount, gone);
 	}
 }
 
@@ -409,11 +418,11 @@ static void *keeper(void *arg)
 	return NULL;
 }
 
-int snaps_start(struct snaps *s, struct fuse_session *session, struct err *err)
+int snaps_start(struct snaps *s, struct mount *mount, struct err *err)
 {
 	int rc;
 
-	s->fuse = session;
+	s->mount = mount;
 	rc = pthread_create(&s->keeper, NULL, keeper, s);
 	if (rc)
 		return err_sys(err, rc, "cannot start a thread");
@@ -426,6 +435,10 @@ void snaps_stop(struct snaps *s)
 	pthread_mutex_lock(&s->lock);
 	s->is_stopping = true;
 	pthread_cond_broadcast(&s->work);
+	for (struct visit *i = s->visits; i; i = i->next)
+		for (struct opened *o = i->opened; o; o = o->next)
+			if (o->shown.nlink)
+				nlink_stop(o->shown.nlink);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -50,8 +50,10 @@ int snaps_new(struct snaps **out, const struct snaps_params *params, struct err 
 void snaps_free(struct snaps *s);
 DEFINE_AUTO_PTR(snaps)
 
-/* Start the keeper.  `session` NULL: there is no kernel to tell. */
-int snaps_start(struct snaps *s, struct fuse_session *session, struct err *err);
+/* Start the keeper, who tells `mount->told`.  NULL: there is no kernel to tell. */
+int snaps_start(struct snaps *s, struct mount *mount, struct err *err);
+
+/* The keeper begins nothing new, and no count of links tells the kernel more. */
 void snaps_stop(struct snaps *s);
 
 /* Whether the keeper has ended, within `wait_ms`; after snaps_stop(). */

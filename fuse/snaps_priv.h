@@ -67,7 +67,7 @@ struct snaps {
 	struct node *gone, **gone_end; /* names to be told of, linked by `next` */
 	bool is_entered, is_stopping, is_kicked;
 
-	struct fuse_session *fuse; /* the rest: of who calls snaps_start(), _stop() and _join() */
+	struct mount *mount; /* NULL: no kernel; the rest: of who calls snaps_start(), _stop() and _join() */
 	pthread_t keeper;
 	bool has_keeper;
 };

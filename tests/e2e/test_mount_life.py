@@ -218,6 +218,68 @@ def test_signal_unmounts_a_busy_mount(pxarfs):
     os.close(fd)
 
 
+def abort(mount, folder):
+    """As an administrator ends a connection that hangs."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        number = next(w[2] for w in map(str.split, f) if w[4] == str(mount.path)).split(":")[1]
+    (folder / "fusectl").mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "fusectl", "none", folder / "fusectl"], check=True)
+    (folder / "fusectl" / number / "abort").write_text("1")
+    subprocess.run(["umount", folder / "fusectl"], check=True)
+
+
+def test_an_aborted_connection_leaves_no_dead_mount(pxarfs, folder):
+    mount = pxarfs.mount(SPLIT)
+    os.listdir(mount.path)
+    abort(mount, folder)
+    assert mount.process.wait(SOON) == 0
+    assert not os.path.ismount(mount.path)
+
+
+CLIENTS = ["find {0} -printf '%s %T@\\n'", "tar cf - -C {0} . | cat", "ls -lR {0}", "cat {0}/*/file0*"]
+
+
+@pytest.mark.parametrize("push", [1, 1024])
+def test_it_ends_whatever_is_under_way_and_however_it_is_told(pxarfs, folder, push):
+    """Small files to push, links to correct, programs in the middle of it, and the next one."""
+    tree, n = folder / "tree", 0
+    for d in range(6):
+        (tree / f"d{d}").mkdir(parents=True)
+        for i in range(60):
+            (tree / f"d{d}" / f"file{i:02}").write_bytes(b"%d" % i * 900)
+        os.link(tree / f"d{d}" / "file00", tree / f"d{d}" / "link")
+    pxarfs("create", folder / "a.pxar", tree)
+    for number in range(2):
+        for how in ("umount", "lazily", "term", "int", "abort", "killed clients"):
+            n += 1
+            mount = pxarfs.mount(folder / "a.pxar", name=f"m{n}", options=f"push={push},readers=2")
+            clients = [subprocess.Popen(["sh", "-c", "while :; do " + c.format(mount.path) + "; done"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        start_new_session=True) for c in CLIENTS]
+            wait_for(lambda: sum(map(statistics(mount).get, ("read", "pushed"))) > number * 100)
+            if how in ("umount", "killed clients"):
+                for p in clients:
+                    os.killpg(p.pid, signal.SIGKILL)
+            if how == "umount":
+                wait_for(lambda: subprocess.run(["umount", mount.path], stderr=subprocess.DEVNULL,
+                                                check=False).returncode == 0, SOON)
+            elif how == "lazily":
+                subprocess.run(["umount", "-l", mount.path], check=True)
+            elif how == "abort":
+                abort(mount, folder)
+            else:
+                mount.process.send_signal(signal.SIGINT if how == "int" else signal.SIGTERM)
+            if how == "lazily":  # it goes with the last one that is in it
+                for p in clients:
+                    os.killpg(p.pid, signal.SIGKILL)
+            assert mount.process.wait(SOON) == 0, (how, mount.log())
+            assert not mounts_below(mount.path), how
+            for p in clients:
+                if how not in ("umount", "killed clients", "lazily"):
+                    os.killpg(p.pid, signal.SIGKILL)
+                assert p.wait(SOON) == -signal.SIGKILL
+
+
 def test_hangup_is_ignored(pxarfs):
     with pxarfs.mount(SPLIT) as mount:
         mount.process.send_signal(signal.SIGHUP)

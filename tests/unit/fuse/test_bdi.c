@@ -51,7 +51,8 @@ static void refuses_what_is_no_mount(void **state)
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
 		assert_int_equal(bdi_find(text, paths[i], &device), -ENOENT);
 	assert_int_equal(bdi_find("", "/mnt", &device), -ENOENT);
-	assert_int_equal(bdi_raise("/no/such/mount", 1), -ENOENT);
+	assert_int_equal(bdi_find_now("/no/such/mount", &device), -ENOENT);
+	assert_int_equal(bdi_raise(makedev(0, 0xfffff), 1), -ENOENT);
 }
 
 int main(void)
