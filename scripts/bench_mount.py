@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 from bench_tools import (BUILD, FIND, MIB, PXARFS, beside, figure, mounted, pieces, timed,
@@ -141,6 +142,47 @@ class MountBench:
         beside("tar of 300,000 small files", ours, "source", source, at_most=2.5)
         figure("READ requests of that", reads, "", at_most=10_000)
 
+    def copy(self):
+        """The same files with cp -a into memory, and compared with their source by rsync."""
+        folder = self.prepared("small", self.make_small)
+        if self.prepare_only:
+            return
+        self.warm_store(folder)
+        tree = folder / "tree"
+        timed(f"tar cf - -C {tree} . | cat >/dev/null", shell=True)
+        ours, source, rsync, itself = [], [], [], []
+        for _ in range(self.runs):
+            source.append(self.copied(tree))
+            itself.append(self.compared(tree, tree))
+            touch_memory()
+            with self.mount(folder) as m:
+                ours.append(self.copied(m.point))
+            touch_memory()
+            with self.mount(folder) as m:
+                rsync.append(self.compared(m.point, tree))
+        beside("cp -a of 300,000 small files", ours, "source", source)
+        beside("rsync -aHAXn --checksum with the source", rsync, "source with itself", itself)
+
+    def copied(self, tree):
+        """Seconds of cp -a to a file system in memory."""
+        out = self.work / "copy"
+        out.mkdir(exist_ok=True)
+        timed(["mount", "-t", "tmpfs", "-o", "size=6g,nr_inodes=1m", "tmpfs", out])
+        try:
+            return timed(["cp", "-a", f"{tree}/.", out])
+        finally:
+            timed(["umount", out])
+
+    @staticmethod
+    def compared(tree, other):
+        """Seconds of an rsync that must find no difference."""
+        begin = time.monotonic()
+        told = subprocess.run(["rsync", "-aHAXni", "--checksum", "--delete", f"{tree}/",
+                               f"{other}/"], check=True, capture_output=True, text=True).stdout
+        if told:
+            sys.exit(f"bench: {tree} differs: {told[:500]}")
+        return time.monotonic() - begin
+
     def randomly(self):
         """Random 4 KiB reads over the small files by four at once, chunks in the cache."""
         folder = self.prepared("small", self.make_small)
@@ -198,7 +240,7 @@ class MountBench:
         self.backed_up(folder, folder / "tree")
 
     def start(self):
-        """Mount to first ls /, whatever is in the archive; ls of a very large folder."""
+        """Mount to first ls /, whatever is in the archive."""
         folders = {"source": self.whole_source(),
                    "million": self.prepared("million", self.make_million),
                    "wide": self.prepared("wide", self.make_wide)}
@@ -210,6 +252,7 @@ class MountBench:
             self.warm_store(folder)
             ready, times, chunks = [], [], []
             for _ in range(self.runs * 3):
+                touch_memory()
                 with self.mount(folder) as m:
                     ready.append((m.ready - m.begin) * 1000)
                     os.listdir(m.point)
