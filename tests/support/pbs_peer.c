@@ -2,11 +2,11 @@
 /*
  * pbs_peer - the other end of backup and reader sessions, quick enough to be measured against.
  *
- *	pbs_peer STORE PEM
+ *	pbs_peer STORE PEM [MIB]
  *
  * It serves the datastore directory STORE on loopback, under any name, to whoever asks (there are no
  * logins: use an API token), and prints its port.  What costs a server time it does: TLS, HTTP/2 with
- * the windows of the official server, decoding and digest check of each plain chunk, the datastore
+ * the windows of the official server (or of MIB each), decoding and digest check of each plain chunk, the datastore
  * with its locks.  It is strict only where being wrong would spoil a measurement: tests belong to
  * pbs_server.py.
  */
@@ -16,6 +16,7 @@
 #include "archive/json_text.h"
 #include "client/repo/repo_name.h"
 #include "tests/support/pbs_known.h"
+#include "tests/support/pbs_params.h"
 #include "tests/support/warm_memory.h"
 
 #include <arpa/inet.h>
@@ -32,9 +33,11 @@
 
 enum {
 	WORKER_COUNT = 2,
-	WINDOW = 32 << 20,
+	WINDOW_MIB = 32,
+	WINDOW_MIB_MAX = 1024,
 	FRAME_SIZE_MAX = 4 << 20,
 	PIECE_SIZE = 256 << 10, /* read or written at a time */
+	TURN_SIZE = 1 << 20, /* read before credit and answers are written */
 	DATA_SIZE_MAX = 64 << 10,
 	HEAD_SIZE_MAX = 64 << 10,
 	WRITER_COUNT = 256,
@@ -43,6 +46,7 @@ enum {
 
 static struct repo *repo;
 static SSL_CTX *tls;
+static int32_t window = WINDOW_MIB << 20;
 static struct warm_memory bodies = WARM_MEMORY_INIT;
 
 static void must(bool ok, const char *what)
@@ -97,32 +101,6 @@ static void call_free(struct call *c)
 }
 
 /* --- what can be called --- */
-
-/* A parameter's value in a path. */
-static bool text_param(const char *path, const char *name, char *out, size_t size)
-{
-	size_t n = strlen(name), length;
-
-	for (const char *p = strchr(path, '?'); p; p = strchr(p, '&')) {
-		p++;
-		if (strncmp(p, name, n) != 0 || p[n] != '=')
-			continue;
-		length = strcspn(p + n + 1, "& ");
-		if (length >= size)
-			return false;
-		memcpy(out, p + n + 1, length);
-		out[length] = '\0';
-		return true;
-	}
-	return false;
-}
-
-static uint64_t number_param(const char *path, const char *name)
-{
-	char text[32];
-
-	return text_param(path, name, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
-}
 
 static int refuse(struct call *c, int status, const char *text)
 {
@@ -447,7 +425,7 @@ static ssize_t read_answer(nghttp2_session *h2, int32_t stream, uint8_t *to, siz
 }
 
 static ssize_t answer_room(nghttp2_session *h2, uint8_t type, int32_t stream, int32_t connection,
-			   int32_t window, uint32_t frame_size_max, void *arg)
+			   int32_t own, uint32_t frame_size_max, void *arg)
 {
 	ssize_t room = DATA_SIZE_MAX;
 
@@ -456,7 +434,7 @@ static ssize_t answer_room(nghttp2_session *h2, uint8_t type, int32_t stream, in
 	(void)stream;
 	(void)arg;
 	room = room < connection ? room : connection;
-	room = room < window ? room : window;
+	room = room < own ? room : own;
 	return room < (ssize_t)frame_size_max ? room : (ssize_t)frame_size_max;
 }
 
@@ -549,25 +527,29 @@ static int on_close(nghttp2_session *h2, int32_t stream, uint32_t code, void *ar
 
 static void make_h2(struct session *s)
 {
-	static const nghttp2_settings_entry settings[] = {
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW },
+	const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)window },
 		{ NGHTTP2_SETTINGS_MAX_FRAME_SIZE, FRAME_SIZE_MAX },
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 200 },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 16384 },
 	};
 	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *option;
 
-	must(nghttp2_session_callbacks_new(&callbacks) == 0, "out of memory");
+	must(nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0,
+	     "out of memory");
+	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_headers);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
 	nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, answer_room);
-	must(nghttp2_session_server_new(&s->h2, callbacks, s) == 0, "out of memory");
+	must(nghttp2_session_server_new2(&s->h2, callbacks, s, option) == 0, "out of memory");
+	nghttp2_option_del(option);
 	nghttp2_session_callbacks_del(callbacks);
 	nghttp2_submit_settings(s->h2, NGHTTP2_FLAG_NONE, settings, 4);
-	nghttp2_session_set_local_window_size(s->h2, NGHTTP2_FLAG_NONE, 0, WINDOW);
+	nghttp2_session_set_local_window_size(s->h2, NGHTTP2_FLAG_NONE, 0, window);
 }
 
 static void take_done(struct session *s)
@@ -592,16 +574,31 @@ static void take_done(struct session *s)
 	}
 }
 
-static void read_some(struct session *s)
+/* Credit comes back when it is half of what the sender has left: so two thirds of a window at least
+ * are of use, not half, as with what nghttp2 does by itself.  Bodies fit into their streams' windows. */
+static void give_credit(struct session *s)
 {
-	while (!s->is_over) {
+	int32_t taken = nghttp2_session_get_effective_recv_data_length(s->h2);
+	int32_t left = nghttp2_session_get_effective_local_window_size(s->h2) - taken;
+
+	if (taken > 0 && taken >= left / 2)
+		must(nghttp2_submit_window_update(s->h2, NGHTTP2_FLAG_NONE, 0, taken) == 0,
+		     "out of memory");
+}
+
+/* True: there may be more. */
+static bool read_some(struct session *s)
+{
+	for (size_t done = 0; done < TURN_SIZE;) {
 		int n = SSL_read(s->ssl, s->in, PIECE_SIZE);
 
-		if (n > 0 && nghttp2_session_mem_recv(s->h2, s->in, (size_t)n) >= 0)
-			continue;
-		s->is_over = n > 0 || SSL_get_error(s->ssl, n) != SSL_ERROR_WANT_READ;
-		return;
+		if (n <= 0 || nghttp2_session_mem_recv(s->h2, s->in, (size_t)n) < 0) {
+			s->is_over = n > 0 || SSL_get_error(s->ssl, n) != SSL_ERROR_WANT_READ;
+			return false;
+		}
+		done += (size_t)n;
 	}
+	return true;
 }
 
 /* True: the socket is full. */
@@ -631,18 +628,21 @@ static bool write_some(struct session *s)
 
 static void run_session(struct session *s)
 {
+	bool has_more = read_some(s); /* what has come with the request */
+
 	while (!s->is_over) {
 		struct pollfd fds[] = { { .fd = s->fd, .events = POLLIN },
 					{ .fd = s->wake_fd, .events = POLLIN } };
 
+		give_credit(s);
 		if (write_some(s))
 			fds[0].events |= POLLOUT;
-		if (s->is_over || (poll(fds, 2, -1) < 0 && errno != EINTR))
+		if (s->is_over || (poll(fds, 2, has_more ? 0 : -1) < 0 && errno != EINTR))
 			return;
 		if (fds[1].revents)
 			take_done(s);
-		if (fds[0].revents & ~POLLOUT)
-			read_some(s);
+		if (has_more || fds[0].revents & ~POLLOUT)
+			has_more = read_some(s);
 	}
 }
 
@@ -717,12 +717,8 @@ static void *serve(void *arg)
 	struct session *s = arg;
 
 	if (SSL_accept(s->ssl) == 1 && upgrade(s)) {
-		struct pollfd fd = { .fd = s->fd };
-
-		poll(&fd, 1, 0);
 		make_h2(s);
 		must(fcntl(s->fd, F_SETFL, O_NONBLOCK) == 0, "O_NONBLOCK");
-		read_some(s); /* what has come with the request */
 		run_session(s);
 	}
 	session_free(s);
@@ -771,7 +767,10 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	int listener;
 
-	must(argc == 3, "usage: pbs_peer STORE PEM");
+	must(argc == 3 || argc == 4, "usage: pbs_peer STORE PEM [MIB]");
+	if (argc == 4)
+		window = (int32_t)strtol(argv[3], NULL, 10) << 20;
+	must(window > 0 && window <= WINDOW_MIB_MAX << 20, "a window of 1 to 1024 MiB");
 	signal(SIGPIPE, SIG_IGN);
 	must(repo_open(argv[1], &repo, &err) == 0, err.text);
 	tls = SSL_CTX_new(TLS_server_method());
