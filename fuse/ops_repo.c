@@ -275,12 +275,32 @@ static void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		ops_go_named(rq, name);
 }
 
+/* The root is there whatever the repository says: df, and who looks at the mount point from outside,
+ * need not wait for its first listing. */
+static bool describe_unlisted_root(struct request *rq, const struct node *node,
+				   struct fuse_entry_param *out)
+{
+	bool unlisted;
+
+	repo_tree_lock(tree_of(rq));
+	unlisted = node->kind == NODE_NS && !node->parent && !node->was_listed;
+	if (unlisted)
+		ops_repo_stat(rq, node, out);
+	repo_tree_unlock(tree_of(rq));
+	out->attr_timeout = unlisted ? 0 : out->attr_timeout;
+	return unlisted;
+}
+
 static int run_getattr(struct request *rq)
 {
-	struct fuse_entry_param e;
+	struct fuse_entry_param e = { 0 };
 	struct node *node;
 	int rc = find_node(rq, &node);
 
+	if (rc == 0 && describe_unlisted_root(rq, node, &e)) {
+		reply_attr(rq, &e.attr, e.attr_timeout);
+		return 0;
+	}
 	if (rc == 0)
 		rc = ops_repo_or_fetch(rq, repo_tree_is_fresh(tree_of(rq), node, &rq->want, &rq->err));
 	if (rc == 0)

@@ -38,6 +38,7 @@ enum {
 	/* One folder may take this much (8 million members), or all of a larger cache's bytes. */
 	FOLDER_BYTES_MAX = 256 << 20,
 	READY_SECONDS_MAX = 30,
+	PROVE_MS = 2000, /* how long a mount waits for what is in the repository */
 	/* The end: for requests that are being answered, then for loads that hang. */
 	STOP_MS = 300,
 	/* For who tells the kernel something, once no request can hold him up. */
@@ -127,6 +128,18 @@ static void on_repo_warning(void *arg, const char *message)
 	log_warn("%s", message);
 }
 
+/* A repository that refuses is known before there is a mount.  One that only takes its time is
+ * mounted all the same: who looks at it waits, and can be interrupted. */
+static int prove(struct server *s, struct err *err)
+{
+	int rc = snaps_prove(s->mount.snaps, PROVE_MS, err);
+
+	if (rc != -EAGAIN)
+		return rc;
+	log_warn("%s: it is slow to answer; mounted before it is known what is there", s->source);
+	return 0;
+}
+
 /* Many archives: those of one snapshot, or of all that a namespace has. */
 static int open_many(struct server *s, struct err *err)
 {
@@ -157,7 +170,7 @@ static int open_many(struct server *s, struct err *err)
 	params.key = s->key;
 	name_source(s, params.ns, p->snapshot ? p->snapshot : "");
 	rc = snaps_new(&s->mount.snaps, &params, err);
-	return rc < 0 ? rc : snaps_prove(s->mount.snaps, err);
+	return rc < 0 ? rc : prove(s, err);
 }
 
 /* No index speaks for a plain file, so its root is looked at before it is said to be mounted. */

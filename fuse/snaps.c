@@ -173,7 +173,7 @@ struct repo_tree *snaps_tree(struct snaps *s)
 	return s->tree;
 }
 
-int snaps_prove(struct snaps *s, struct err *err)
+int snaps_prove(struct snaps *s, unsigned wait_ms, struct err *err)
 {
 	struct node *root = repo_tree_node(s->tree, 0);
 	struct fetch_want want;
@@ -185,7 +185,7 @@ int snaps_prove(struct snaps *s, struct err *err)
 				 repo_tree_has_children(s->tree, root, &want, err);
 
 		if (rc == -EAGAIN)
-			rc = fetch_wait_for(s->params.fetch, &want, &none, err);
+			rc = fetch_wait_within(s->params.fetch, &want, wait_ms, &none, err);
 		else
 			return rc;
 		if (rc < 0)

@@ -64,8 +64,9 @@ void snaps_abort(struct snaps *s);
 
 struct repo_tree *snaps_tree(struct snaps *s);
 
-/* Wait, blocking, until it is known that there is something to show. */
-int snaps_prove(struct snaps *s, struct err *err);
+/* Wait, blocking, until it is known that there is something to show.  -EAGAIN: each of the two
+ * listings that it takes has `wait_ms`, and one goes on longer. */
+int snaps_prove(struct snaps *s, unsigned wait_ms, struct err *err);
 
 /* Whether the files of a snapshot have become its node's children.  -EAGAIN: wait for *want;
  * -ESTALE. */

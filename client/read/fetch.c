@@ -19,6 +19,7 @@
 #include "client/base/wait.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -647,20 +648,38 @@ static void blocking_done(void *arg, struct chunk *chunk, int rc, const struct e
 	pthread_mutex_unlock(&b->lock);
 }
 
-int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk **out,
-		   struct err *err)
+/* Until it is over, or (`until` NULL: never) so long; whether it is. */
+static bool await_over(struct blocking_wait *b, const struct timespec *until)
+{
+	bool is_over;
+
+	pthread_mutex_lock(&b->lock);
+	while (!b->is_over)
+		if (!until)
+			pthread_cond_wait(&b->over, &b->lock);
+		else if (pthread_cond_timedwait(&b->over, &b->lock, until) == ETIMEDOUT)
+			break;
+	is_over = b->is_over;
+	pthread_mutex_unlock(&b->lock);
+	return is_over;
+}
+
+static int wait_for(struct fetch *f, const struct fetch_want *want, const struct timespec *until,
+		    struct chunk **out, struct err *err)
 {
 	struct blocking_wait b = {
 		.wait = { .done = blocking_done, .arg = &b },
 		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.over = PTHREAD_COND_INITIALIZER,
 	};
 
+	wait_cond_init(&b.over);
 	fetch_get(f, want, &b.wait);
-	pthread_mutex_lock(&b.lock);
-	while (!b.is_over)
-		pthread_cond_wait(&b.over, &b.lock);
-	pthread_mutex_unlock(&b.lock);
+	if (!await_over(&b, until)) {
+		if (fetch_cancel(f, &b.wait))
+			b.rc = err_set(&b.err, EAGAIN, "no answer yet");
+		else
+			await_over(&b, NULL); /* it is just coming */
+	}
 	pthread_mutex_destroy(&b.lock);
 	pthread_cond_destroy(&b.over);
 	if (b.rc < 0) {
@@ -670,6 +689,20 @@ int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk 
 	}
 	*out = b.chunk;
 	return 0;
+}
+
+int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk **out,
+		   struct err *err)
+{
+	return wait_for(f, want, NULL, out, err);
+}
+
+int fetch_wait_within(struct fetch *f, const struct fetch_want *want, unsigned wait_ms,
+		      struct chunk **out, struct err *err)
+{
+	struct timespec until = wait_until(CLOCK_MONOTONIC, wait_ms);
+
+	return wait_for(f, want, &until, out, err);
 }
 
 bool fetch_cancel(struct fetch *f, struct fetch_wait *wait)

@@ -97,6 +97,10 @@ void fetch_hint(struct fetch *f, const struct fetch_want *want);
 int fetch_wait_for(struct fetch *f, const struct fetch_want *want, struct chunk **out,
 		   struct err *err);
 
+/* The same, for `wait_ms` at most.  -EAGAIN: it was not there by then; its load goes on. */
+int fetch_wait_within(struct fetch *f, const struct fetch_want *want, unsigned wait_ms,
+		      struct chunk **out, struct err *err);
+
 /* Forget a waiter that no longer wants an answer.  True: `done` will not be called any more;
  * false: it was, is being or (fetch_get() has not got there yet) will be called. */
 bool fetch_cancel(struct fetch *f, struct fetch_wait *wait);

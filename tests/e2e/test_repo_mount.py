@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from conftest import GOLDEN, Pxarfs
+from conftest import GOLDEN, SOON, Pxarfs
+from pbs import faults
 
 SPLIT = ["2027-01-15T08:00:02Z", "2027-01-15T08:00:09Z", "2027-01-15T08:00:10Z"]
 
@@ -337,6 +338,27 @@ def make_groups(store, count):
         snapshot = store / f"ct/{i}/2027-01-15T08:00:00Z"
         snapshot.mkdir(parents=True)
         (snapshot / "index.json.blob").touch()
+
+
+@pytest.mark.parametrize("held", LISTS)
+def test_lists_that_are_held_hold_nothing_else(served, store, held):
+    """There is a mount; who looks is interrupted, or told after the time-out; df and SIGTERM work."""
+    server = served.server(str(store))
+    served("snapshots", "-r", store)  # logged in
+    rule = server.rule(LISTS[held], faults.hold(), times=0)
+    with served.mount(repository=store, options="timeout=1") as m:
+        looked_at = m.path / ("host/split" if held == "snapshots" else "")
+        with pytest.raises(OSError) as e:
+            os.listdir(looked_at)
+        assert e.value.errno == errno.EIO
+        assert rule.hit.is_set()
+        p = subprocess.Popen(["ls", looked_at], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["df", m.path], check=True, capture_output=True, timeout=SOON)
+        p.send_signal(signal.SIGINT)
+        p.wait(SOON)
+        assert held == "snapshots" or "slow to answer" in m.log()
+        server.record.clear_rules()
+        eventually(lambda: code_of(os.listdir, looked_at) == 0 and code_of(os.listdir, m.path) == 0)
 
 
 def test_two_thousand_groups_are_one_list(served, folder):
