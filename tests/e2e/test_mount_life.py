@@ -5,6 +5,7 @@ A store that hangs is made of two mounts: the one under test reads its archive f
 whose process is stopped and let go on.
 """
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -239,6 +240,24 @@ def test_an_aborted_connection_leaves_no_dead_mount(pxarfs, folder):
 CLIENTS = ["find {0} -printf '%s %T@\\n'", "tar cf - -C {0} . | cat", "ls -lR {0}", "cat {0}/*/file0*"]
 
 
+@contextlib.contextmanager
+def busy(path):
+    """Programs that read PATH until the block ends, or this process; gives what kills them before."""
+    programs = [subprocess.Popen(["sh", "-c", "while kill -0 $PPID; do " + c.format(path) + "; done"],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 start_new_session=True) for c in CLIENTS]
+
+    def kill():
+        for p in programs:
+            os.killpg(p.pid, signal.SIGKILL)
+    try:
+        yield kill
+    finally:
+        kill()
+        for p in programs:
+            assert p.wait(SOON) == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("push", [1, 1024])
 def test_it_ends_whatever_is_under_way_and_however_it_is_told(pxarfs, folder, push):
     """Small files to push, links to correct, programs in the middle of it, and the next one."""
@@ -253,31 +272,22 @@ def test_it_ends_whatever_is_under_way_and_however_it_is_told(pxarfs, folder, pu
         for how in ("umount", "lazily", "term", "int", "abort", "killed clients"):
             n += 1
             mount = pxarfs.mount(folder / "a.pxar", name=f"m{n}", options=f"push={push},readers=2")
-            clients = [subprocess.Popen(["sh", "-c", "while :; do " + c.format(mount.path) + "; done"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                        start_new_session=True) for c in CLIENTS]
-            wait_for(lambda: sum(map(statistics(mount).get, ("read", "pushed"))) > number * 100)
-            if how in ("umount", "killed clients"):
-                for p in clients:
-                    os.killpg(p.pid, signal.SIGKILL)
-            if how == "umount":
-                wait_for(lambda: subprocess.run(["umount", mount.path], stderr=subprocess.DEVNULL,
-                                                check=False).returncode == 0, SOON)
-            elif how == "lazily":
-                subprocess.run(["umount", "-l", mount.path], check=True)
-            elif how == "abort":
-                abort(mount, folder)
-            else:
-                mount.process.send_signal(signal.SIGINT if how == "int" else signal.SIGTERM)
-            if how == "lazily":  # it goes with the last one that is in it
-                for p in clients:
-                    os.killpg(p.pid, signal.SIGKILL)
-            assert mount.process.wait(SOON) == 0, (how, mount.log())
-            assert not mounts_below(mount.path), how
-            for p in clients:
-                if how not in ("umount", "killed clients", "lazily"):
-                    os.killpg(p.pid, signal.SIGKILL)
-                assert p.wait(SOON) == -signal.SIGKILL
+            with busy(mount.path) as kill_clients:
+                wait_for(lambda: sum(map(statistics(mount).get, ("read", "pushed"))) > number * 100)
+                if how in ("umount", "killed clients"):
+                    kill_clients()
+                if how == "umount":
+                    wait_for(lambda: subprocess.run(["umount", mount.path], stderr=subprocess.DEVNULL,
+                                                    check=False).returncode == 0, SOON)
+                elif how == "lazily":  # it goes with the last one that is in it
+                    subprocess.run(["umount", "-l", mount.path], check=True)
+                    kill_clients()
+                elif how == "abort":
+                    abort(mount, folder)
+                else:
+                    mount.process.send_signal(signal.SIGINT if how == "int" else signal.SIGTERM)
+                assert mount.process.wait(SOON) == 0, (how, mount.log())
+                assert not mounts_below(mount.path), how
 
 
 def test_hangup_is_ignored(pxarfs):
