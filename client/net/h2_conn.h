@@ -38,7 +38,8 @@ int h2_conn_run(struct h2_conn *c, struct h2_call *call);
 /* End it, calls with `rc`. */
 void h2_conn_abort(struct h2_conn *c, int rc);
 
-/* It has ended, or takes no new calls: make another. */
+/* It has ended: make another.  One that the server only said goodbye on still lives; a new call on it
+ * is answered -ECONNRESET. */
 bool h2_conn_is_lost(struct h2_conn *c);
 
 /* Why it has ended, for a person: "" while it lives. */
