@@ -2,11 +2,10 @@
 #include "fuse/loop.h"
 
 #include "client/base/clock.h"
-#include "fuse/idle_poll.h"
-#include "fuse/session.h"
-
 #include "client/base/wait.h"
 #include "client/cmd/log.h"
+#include "fuse/idle_poll.h"
+#include "fuse/session.h"
 
 #include <fcntl.h>
 #include <poll.h>

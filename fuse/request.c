@@ -554,7 +554,7 @@ int requests_new(struct requests **out, struct mount *mount, unsigned timeout_ms
 
 bool requests_stop(struct requests *r, unsigned wait_ms)
 {
-	struct timespec until = timespec_of(clock_now_ms() + wait_ms);
+	struct timespec until = wait_until(CLOCK_MONOTONIC, wait_ms);
 	struct request *mine = NULL;
 	bool none;
 
