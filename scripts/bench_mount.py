@@ -259,8 +259,7 @@ class MountBench:
                     os.listdir(m.point)
                     times.append((time.monotonic() - m.begin) * 1000)
                     chunks.append(m.statistics()["meta_chunks"])
-            # what the million's root needs is 74 MB in chunks: its ls is bounded in chunks, not in time
-            figure(names[name], times, "ms", at_most=30 if name == "source" else None)
+            figure(names[name], times, "ms", at_most=30)
             if first:
                 beside("until it was mounted", [t / 1000 for t in ready], "source",
                        [t / 1000 for t in first], at_most=1.5)
