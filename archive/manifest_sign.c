@@ -5,6 +5,22 @@
 
 #include <openssl/crypto.h>
 
+/* Whether a null is anywhere in it; json_text_decode() bounds the depth. */
+static bool holds_null(const json_t *value)
+{
+	json_t *json = (json_t *)value, *member;
+	const char *name;
+	size_t i;
+
+	json_array_foreach(json, i, member)
+		if (holds_null(member))
+			return true;
+	json_object_foreach(json, name, member)
+		if (holds_null(member))
+			return true;
+	return json_is_null(json);
+}
+
 /* HMAC over the canonical text of the object without what it does not cover. */
 static int signature_of(const json_t *manifest, const struct crypt_key *key, struct digest *out,
 			struct err *err)
@@ -16,6 +32,8 @@ static int signature_of(const json_t *manifest, const struct crypt_key *key, str
 		return err_set(err, ENOMEM, "manifest: out of memory");
 	json_object_del(covered, "unprotected");
 	json_object_del(covered, "signature");
+	if (holds_null(covered))
+		return err_set(err, EBADMSG, "manifest: a null in what the signature covers");
 	if (json_text_canonical(covered, &text) < 0)
 		return err_sys(err, -text.failed, "manifest");
 	if (crypt_sign(key, text.data, text.size, out) < 0)

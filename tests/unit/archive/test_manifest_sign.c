@@ -85,6 +85,23 @@ static void refuses_whatever_was_changed(void **state)
 				       &err), 0);
 }
 
+/* There is no canonical form of null. */
+static void refuses_a_null_in_what_is_signed(void **state)
+{
+	static const char *const values[] = { "null", "[1, null]", "{\"a\": {\"b\": null}}" };
+	struct err err = ERR_INIT;
+	char text[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		snprintf(text, sizeof(text), "\"extra\": %s, \"backup-id\"", values[i]);
+		assert_int_equal(verify_edited("\"backup-id\"", text, &err), -EBADMSG);
+		assert_string_equal(err.text, "manifest: a null in what the signature covers");
+		snprintf(text, sizeof(text), "\"unprotected\": {\"extra\": %s,", values[i]);
+		assert_int_equal(verify_edited("\"unprotected\": {", text, &err), 0);
+	}
+}
+
 static void tells_a_wrong_key_from_a_wrong_signature(void **state)
 {
 	AUTO(crypt_key) struct crypt_key *key = key_from(0);
@@ -168,6 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(signs_as_the_format_s_example),
 		cmocka_unit_test(refuses_whatever_was_changed),
+		cmocka_unit_test(refuses_a_null_in_what_is_signed),
 		cmocka_unit_test(tells_a_wrong_key_from_a_wrong_signature),
 		cmocka_unit_test(passes_a_manifest_without_a_signature),
 		cmocka_unit_test(verifies_and_remakes_every_golden_signature),
