@@ -28,7 +28,9 @@ static enum log_level level_from_environment(void)
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcasecmp(text, names[i]) == 0)
 			return (enum log_level)i;
-	/* The official client has a level below debug. */
+	/* What the official client has besides; it tells of errors even when off. */
+	if (strcasecmp(text, "off") == 0)
+		return LOG_LEVEL_ERROR;
 	return strcasecmp(text, "trace") == 0 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
 }
 

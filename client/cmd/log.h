@@ -3,7 +3,8 @@
  * log - messages for a person, on standard error (or the journal's priority prefixes), or to
  * syslog for a program that has no standard error any more.
  *
- * Level: $PXARFS_LOG, else $PBS_LOG: error, warn, info (default), debug.
+ * Level: $PXARFS_LOG, else $PBS_LOG: error, warn, info (default), debug;
+ * off is error, trace is debug.
  * Trust:   messages may hold hostile names: control characters are printed as '?'.
  * Threads: any number; a message is one write.
  */

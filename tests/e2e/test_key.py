@@ -344,3 +344,12 @@ def test_what_is_no_key_is_refused(pxarfs, folder, text):
     assert "bad.json" in done.stderr
     if "BEGIN" not in text:
         assert "bad.json" in pxarfs("key", "show", path, status=1).stderr
+
+
+@pytest.mark.parametrize("variable", ["PXARFS_LOG", "PBS_LOG"])
+def test_the_log_has_the_official_levels(pxarfs, tmp_path, variable):
+    for level, told in [("off", False), ("error", False), ("warn", False), ("info", True),
+                        ("debug", True), ("trace", True)]:
+        pxarfs.env[variable] = level
+        assert bool(pxarfs("key", "create", "--kdf", "none", tmp_path / level).stderr) == told
+        assert pxarfs("key", "create", "--kdf", "none", tmp_path / level, status=1).stderr
