@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/catalog.h"
 
+#include "archive/base/grow.h"
+
 #include <assert.h>
 
 enum {
@@ -226,18 +228,12 @@ struct walk {
 
 static int enter(struct walk *w, uint64_t offset, struct err *err)
 {
-	if (w->depth == w->capacity) {
-		size_t capacity = w->capacity > 0 ? w->capacity * 2 : 16;
-		struct catalog_dir *path;
+	int rc = grow(&w->path, &w->capacity, w->depth + 1, CATALOG_DEPTH_MAX, sizeof(*w->path));
 
-		if (w->depth >= CATALOG_DEPTH_MAX)
-			return err_set(err, EBADMSG, "catalog nested too deep");
-		path = reallocarray(w->path, capacity, sizeof(*path));
-		if (!path)
-			return err_set(err, ENOMEM, "out of memory");
-		w->path = path;
-		w->capacity = capacity;
-	}
+	if (rc == -E2BIG)
+		return err_set(err, EBADMSG, "catalog nested too deep");
+	if (rc < 0)
+		return err_set(err, ENOMEM, "out of memory");
 	return catalog_dir_open(w->catalog, offset, &w->path[w->depth++], err);
 }
 

@@ -2,6 +2,7 @@
 #include "archive/decoder.h"
 
 #include "archive/base/ckd.h"
+#include "archive/base/grow.h"
 #include "archive/base/siphash.h"
 #include "archive/goodbye.h"
 #include "archive/input.h"
@@ -12,10 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum {
-	PRELUDE_PIECE_SIZE = 64 << 10,
-	CAPACITY_MIN = 64,
-};
+enum { PRELUDE_PIECE_SIZE = 64 << 10 };
 
 static_assert((int)PXAR_XATTR_SIZE_MAX <= (int)INPUT_PEEK_MAX, "largest body");
 static_assert((int)PRELUDE_PIECE_SIZE <= (int)INPUT_PEEK_MAX, "prelude piece");
@@ -62,35 +60,15 @@ struct decoder {
 	size_t slot_capacity;
 };
 
-/* --- growing lists --- */
-
-static int grow(void **items, size_t *capacity, size_t wanted, size_t item_size)
-{
-	size_t n = *capacity ? *capacity : CAPACITY_MIN;
-	void *p;
-
-	if (wanted <= *capacity)
-		return 0;
-	while (n < wanted)
-		n *= 2;
-	p = realloc(*items, n * item_size);
-	if (!p)
-		return -ENOMEM;
-	*items = p;
-	*capacity = n;
-	return 0;
-}
+/* --- lists --- */
 
 static int push_dir(struct decoder *d, struct err *err)
 {
-	void *items = d->dirs;
-	int rc;
+	int rc = grow(&d->dirs, &d->dir_capacity, d->depth + 1, PXAR_DEPTH_MAX, sizeof(*d->dirs));
 
-	if (d->depth >= PXAR_DEPTH_MAX)
+	if (rc == -E2BIG)
 		return err_set(err, E2BIG, "more than %d directories inside each other",
 			       PXAR_DEPTH_MAX);
-	rc = grow(&items, &d->dir_capacity, d->depth + 1, sizeof(*d->dirs));
-	d->dirs = items;
 	if (rc < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	d->dirs[d->depth++] = (struct open_dir){ .entry_offset = d->event.entry_offset,
@@ -100,15 +78,14 @@ static int push_dir(struct decoder *d, struct err *err)
 
 static int push_member(struct decoder *d, struct err *err)
 {
-	void *items = d->members;
 	int rc;
 
 	if (!d->tables)
 		return 0;
-	if (d->member_count >= PXAR_MEMBER_COUNT_MAX)
+	rc = grow(&d->members, &d->member_capacity, d->member_count + 1, PXAR_MEMBER_COUNT_MAX,
+		  sizeof(*d->members));
+	if (rc == -E2BIG)
 		return err_set(err, E2BIG, "too many members in open directories");
-	rc = grow(&items, &d->member_capacity, d->member_count + 1, sizeof(*d->members));
-	d->members = items;
 	if (rc < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	d->members[d->member_count++] = (struct decoder_member){
@@ -476,15 +453,13 @@ static int check_table(struct decoder *d, uint64_t slot_count, struct err *err)
 	const struct open_dir *dir = &d->dirs[d->depth - 1];
 	size_t count = d->member_count - dir->members_begin;
 	struct decoder_member *members = count ? d->members + dir->members_begin : NULL;
-	void *items = d->slots;
 	int rc;
 
 	if (slot_count != count)
 		return err_set(err, EBADMSG,
 			       "goodbye table of %" PRIu64 " slots after %zu members", slot_count,
 			       count);
-	rc = grow(&items, &d->slot_capacity, count, sizeof(*d->slots));
-	d->slots = items;
+	rc = grow(&d->slots, &d->slot_capacity, count, PXAR_MEMBER_COUNT_MAX, sizeof(*d->slots));
 	if (rc < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	measure_members(members, count, d->item_offset);

@@ -2,6 +2,7 @@
 #include "archive/encoder.h"
 
 #include "archive/base/ckd.h"
+#include "archive/base/grow.h"
 #include "archive/base/le.h"
 #include "archive/base/siphash.h"
 #include "archive/goodbye.h"
@@ -14,7 +15,6 @@
 enum {
 	HEAD_SIZE_MAX = 128 << 20, /* a name, and attributes up to their own bounds */
 	GOODBYE_PIECE_SIZE = 64 << 10, /* a table is handed on in pieces of about this size */
-	CAPACITY_MIN = 64,
 };
 
 /* A directory that is open.  Its own slot, in the list of its parent, is the one before
@@ -82,40 +82,18 @@ static int write_payload_header(struct encoder *e, uint64_t type, uint64_t body_
 
 /* --- what is open --- */
 
-static int grow(void **items, size_t *capacity, size_t count, size_t item_size, uint64_t max)
-{
-	size_t wanted;
-	void *p;
-
-	if (count < *capacity)
-		return 0;
-	if (count >= max)
-		return -E2BIG;
-	wanted = *capacity ? 2 * *capacity : CAPACITY_MIN;
-	p = realloc(*items, wanted * item_size);
-	if (!p)
-		return -ENOMEM;
-	*items = p;
-	*capacity = wanted;
-	return 0;
-}
-
 static int reserve_slot(struct encoder *e, struct err *err)
 {
-	void *items = e->slots;
-	int rc = grow(&items, &e->slot_capacity, e->slot_count, sizeof(*e->slots),
-		      PXAR_MEMBER_COUNT_MAX);
+	int rc = grow(&e->slots, &e->slot_capacity, e->slot_count + 1, PXAR_MEMBER_COUNT_MAX,
+		      sizeof(*e->slots));
 
-	e->slots = items;
 	return rc < 0 ? err_set(err, -rc, "too many members in open directories") : 0;
 }
 
 static int reserve_dir(struct encoder *e, struct err *err)
 {
-	void *items = e->dirs;
-	int rc = grow(&items, &e->dir_capacity, e->depth, sizeof(*e->dirs), PXAR_DEPTH_MAX);
+	int rc = grow(&e->dirs, &e->dir_capacity, e->depth + 1, PXAR_DEPTH_MAX, sizeof(*e->dirs));
 
-	e->dirs = items;
 	return rc < 0 ? err_set(err, -rc, "directories nested too deep") : 0;
 }
 

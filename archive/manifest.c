@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/manifest.h"
 
+#include "archive/base/grow.h"
 #include "archive/json_text.h"
 
 #include <limits.h>
@@ -83,35 +84,22 @@ void manifest_free(struct manifest *m)
 
 /* --- files --- */
 
-static int grow_files(struct manifest *m)
-{
-	size_t capacity = m->file_capacity > 0 ? m->file_capacity * 2 : 8;
-	struct manifest_file *files;
-
-	if (m->file_count < m->file_capacity)
-		return 0;
-	files = reallocarray(m->files, capacity, sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	m->files = files;
-	m->file_capacity = capacity;
-	return 0;
-}
-
 static int append_file(struct manifest *m, const char *name, uint64_t size,
 		       const struct digest *csum, enum crypt_mode mode, struct err *err)
 {
 	AUTO(free) char *copy = NULL;
+	int rc;
 
 	if (!is_safe_id(name))
 		return err_set(err, EBADMSG, "'%s' is no file name", name);
 	if (size > INT64_MAX)
 		return err_set(err, EBADMSG, "file '%s' has an impossible size", name);
-	if (m->file_count >= MANIFEST_FILE_COUNT_MAX)
-		return err_set(err, E2BIG, "more than %d files",
-			       MANIFEST_FILE_COUNT_MAX);
+	rc = grow(&m->files, &m->file_capacity, m->file_count + 1, MANIFEST_FILE_COUNT_MAX,
+		  sizeof(*m->files));
+	if (rc == -E2BIG)
+		return err_set(err, E2BIG, "more than %d files", MANIFEST_FILE_COUNT_MAX);
 	copy = strdup(name);
-	if (!copy || grow_files(m) < 0)
+	if (!copy || rc < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	m->files[m->file_count++] = (struct manifest_file){
 		.name = steal(&copy),

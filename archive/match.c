@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/match.h"
 
+#include "archive/base/grow.h"
+
 #include <string.h>
 
 /*
@@ -396,21 +398,16 @@ void match_list_release(struct match_list *l)
 
 static int list_grow(struct match_list *l, size_t glob_size, struct err *err)
 {
-	struct match_pattern *patterns;
-	size_t capacity = l->capacity ? l->capacity * 2 : 16;
+	int rc = grow(&l->patterns, &l->capacity, l->count + 1, MATCH_PATTERN_COUNT_MAX,
+		      sizeof(*l->patterns));
 
-	if (l->count >= MATCH_PATTERN_COUNT_MAX)
+	if (rc == -E2BIG)
 		return err_set(err, E2BIG, "more than %d patterns", MATCH_PATTERN_COUNT_MAX);
+	if (rc < 0)
+		return err_set(err, ENOMEM, "out of memory");
 	if (glob_size > MATCH_LIST_SIZE_MAX - l->glob_bytes)
 		return err_set(err, E2BIG, "patterns take more than %d bytes",
 			       MATCH_LIST_SIZE_MAX);
-	if (l->count < l->capacity)
-		return 0;
-	patterns = reallocarray(l->patterns, capacity, sizeof(*patterns));
-	if (!patterns)
-		return err_set(err, ENOMEM, "out of memory");
-	l->patterns = patterns;
-	l->capacity = capacity;
 	return 0;
 }
 

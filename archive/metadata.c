@@ -2,6 +2,7 @@
 #include "archive/metadata.h"
 
 #include "archive/base/cursor.h"
+#include "archive/base/grow.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -9,8 +10,6 @@
 #include <string.h>
 
 enum {
-	METADATA_CAPACITY_MIN = 8,
-
 	/* system.posix_acl_*: a version, then 8 bytes an entry. */
 	ACL_XATTR_VERSION = 2,
 	ACL_XATTR_ENTRY_SIZE = 8,
@@ -58,25 +57,6 @@ void metadata_clear(struct metadata *m)
 	wbuf_clear(&m->bytes);
 }
 
-/* Make room for one more of `count` items in an array that doubles. */
-static int grow(void **items, size_t *capacity, size_t count, size_t item_size)
-{
-	size_t wanted;
-	void *p;
-
-	if (count < *capacity)
-		return 0;
-	if (count >= PXAR_ATTRIBUTE_COUNT_MAX)
-		return -E2BIG;
-	wanted = *capacity ? 2 * *capacity : METADATA_CAPACITY_MIN;
-	p = realloc(*items, wanted * item_size);
-	if (!p)
-		return -ENOMEM;
-	*items = p;
-	*capacity = wanted;
-	return 0;
-}
-
 /* Append to m->bytes; a failure is this attribute's alone and leaves the buffer usable. */
 static int put_bytes(struct metadata *m, const void *data, size_t size)
 {
@@ -90,7 +70,6 @@ int metadata_add_xattr(struct metadata *m, const char *name, size_t name_size,
 		       const void *value, size_t value_size)
 {
 	size_t begin = m->bytes.size;
-	void *items = m->xattrs;
 	int rc;
 
 	if (!name_size || memchr(name, 0, name_size))
@@ -98,8 +77,8 @@ int metadata_add_xattr(struct metadata *m, const char *name, size_t name_size,
 	if (name_size >= PXAR_XATTR_SIZE_MAX ||
 	    value_size > PXAR_XATTR_SIZE_MAX - 1 - name_size)
 		return -E2BIG;
-	rc = grow(&items, &m->xattr_capacity, m->xattr_count, sizeof(*m->xattrs));
-	m->xattrs = items;
+	rc = grow(&m->xattrs, &m->xattr_capacity, m->xattr_count + 1, PXAR_ATTRIBUTE_COUNT_MAX,
+		  sizeof(*m->xattrs));
 	if (rc < 0)
 		return rc;
 
@@ -122,10 +101,9 @@ int metadata_add_xattr(struct metadata *m, const char *name, size_t name_size,
 
 int metadata_add_acl(struct metadata_acl_list *list, uint64_t id, uint64_t permissions)
 {
-	void *items = list->items;
-	int rc = grow(&items, &list->capacity, list->count, sizeof(*list->items));
+	int rc = grow(&list->items, &list->capacity, list->count + 1, PXAR_ATTRIBUTE_COUNT_MAX,
+		      sizeof(*list->items));
 
-	list->items = items;
 	if (rc < 0)
 		return rc;
 	list->items[list->count++] =

@@ -2,6 +2,7 @@
 /*
  * cmd_archive_list - archives as plain files: list.
  */
+#include "archive/base/grow.h"
 #include "client/cmd/browse.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/listing.h"
@@ -70,17 +71,10 @@ static void print_entry(struct list *l)
 /* Put a folder on top whose path is the one at hand. */
 static int push(struct list *l, const struct tree_dir *dir)
 {
-	if (l->depth == PXAR_DEPTH_MAX)
-		return -E2BIG;
-	if (l->depth == l->capacity) {
-		size_t capacity = l->capacity ? 2 * l->capacity : 32;
-		struct frame *grown = reallocarray(l->stack, capacity, sizeof(*grown));
+	int rc = grow(&l->stack, &l->capacity, l->depth + 1, PXAR_DEPTH_MAX, sizeof(*l->stack));
 
-		if (!grown)
-			return -ENOMEM;
-		l->stack = grown;
-		l->capacity = capacity;
-	}
+	if (rc < 0)
+		return rc;
 	if (browse_dir_open(&l->browse, dir, list_path(l), &l->stack[l->depth].dir))
 		l->stack[l->depth++].path_size = l->path.size - 1;
 	return 0;

@@ -2,6 +2,7 @@
 /*
  * cmd_browse - look into a snapshot's archive without mounting it: ls.
  */
+#include "archive/base/grow.h"
 #include "client/cmd/browse.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
@@ -50,22 +51,6 @@ static void ls_release(struct ls *ls)
 }
 DEFINE_AUTO_STRUCT(ls)
 
-static int grow(void *array, size_t *capacity, size_t count, size_t size)
-{
-	void **p = array;
-	size_t wanted = *capacity ? 2 * *capacity : 64;
-	void *grown;
-
-	if (count < *capacity)
-		return 0;
-	grown = reallocarray(*p, wanted, size);
-	if (!grown)
-		return -ENOMEM;
-	*p = grown;
-	*capacity = wanted;
-	return 0;
-}
-
 static const char *text_at(const struct ls *ls, size_t begin)
 {
 	return (const char *)ls->texts.data + begin;
@@ -87,7 +72,7 @@ static int add_item(struct ls *ls)
 	const struct tree_entry *e = &ls->browse.entry;
 	struct item *item;
 
-	if (grow(&ls->items, &ls->capacity, ls->count, sizeof(*ls->items)) < 0)
+	if (grow(&ls->items, &ls->capacity, ls->count + 1, SIZE_MAX, sizeof(*ls->items)) < 0)
 		return -ENOMEM;
 	item = &ls->items[ls->count];
 	*item = (struct item){ .name_begin = ls->texts.size,
@@ -154,7 +139,8 @@ static int push(struct ls *ls, const char *path, uint64_t dir_end, uint64_t entr
 {
 	char *copy;
 
-	if (grow(&ls->stack, &ls->stack_capacity, ls->stack_count, sizeof(*ls->stack)) < 0)
+	if (grow(&ls->stack, &ls->stack_capacity, ls->stack_count + 1, SIZE_MAX,
+		 sizeof(*ls->stack)) < 0)
 		return -ENOMEM;
 	copy = strdup(path);
 	if (!copy)

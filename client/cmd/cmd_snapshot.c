@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a datastore, and what is in one: init, snapshots, files. */
 #include "archive/base/cleanup.h"
+#include "archive/base/grow.h"
 #include "archive/blob.h"
 #include "archive/json_text.h"
 #include "archive/manifest_sign.h"
@@ -163,15 +164,8 @@ static int add_snapshot(void *arg, const struct repo_snapshot_info *info)
 
 	if (!info->finished) /* a backup in progress, or one that died */
 		return 0;
-	if (l->count == l->capacity) {
-		size_t capacity = l->capacity ? 2 * l->capacity : 64;
-		void *rows = reallocarray(l->rows, capacity, sizeof(*l->rows));
-
-		if (!rows)
-			return err_set(&l->err, ENOMEM, "out of memory");
-		l->rows = rows;
-		l->capacity = capacity;
-	}
+	if (grow(&l->rows, &l->capacity, l->count + 1, SIZE_MAX, sizeof(*l->rows)) < 0)
+		return err_set(&l->err, ENOMEM, "out of memory");
 	struct snapshot_row *row = &l->rows[l->count++];
 	row->name = info->name;
 	row->is_protected = info->is_protected;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/levels.h"
 
+#include "archive/base/grow.h"
 #include "client/fs/source_open.h"
 
 #include <fcntl.h>
@@ -50,17 +51,15 @@ void levels_path_reset(struct levels *s)
 
 /* --- down --- */
 
-static int grow(struct levels *s)
+/* Room for one more; a new level's list of names is empty. */
+static int grow_levels(struct levels *s)
 {
-	size_t capacity = s->capacity ? s->capacity * 2 : 16;
-	struct level *items = reallocarray(s->items, capacity, sizeof(*items));
+	size_t old = s->capacity;
+	int rc = grow(&s->items, &s->capacity, s->depth + 1, SIZE_MAX, sizeof(*s->items));
 
-	if (!items)
-		return -ENOMEM;
-	memset(items + s->capacity, 0, (capacity - s->capacity) * sizeof(*items));
-	s->items = items;
-	s->capacity = capacity;
-	return 0;
+	if (s->capacity > old)
+		memset(s->items + old, 0, (s->capacity - old) * sizeof(*s->items));
+	return rc;
 }
 
 static void close_level(struct level *l)
@@ -75,7 +74,7 @@ int levels_push(struct levels *s, int fd, const struct stat *st,
 {
 	struct level *l;
 
-	if (s->depth == s->capacity && grow(s) < 0) {
+	if (grow_levels(s) < 0) {
 		close(fd);
 		return -ENOMEM;
 	}

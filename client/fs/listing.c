@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/listing.h"
 
+#include "archive/base/grow.h"
+
 #include <dirent.h>
 #include <endian.h>
 #include <fcntl.h>
@@ -42,15 +44,8 @@ static int add(struct listing *l, const struct dirent64 *d)
 {
 	size_t size = strlen(d->d_name);
 
-	if (l->count == l->capacity) {
-		size_t capacity = l->capacity ? l->capacity * 2 : 64;
-		struct listing_name *names = reallocarray(l->names, capacity, sizeof(*names));
-
-		if (!names)
-			return -ENOMEM;
-		l->names = names;
-		l->capacity = capacity;
-	}
+	if (grow(&l->names, &l->capacity, l->count + 1, SIZE_MAX, sizeof(*l->names)) < 0)
+		return -ENOMEM;
 	l->names[l->count] = (struct listing_name){
 		.begin = begin_of(d->d_name, size),
 		.ino = d->d_ino,
