@@ -160,6 +160,7 @@ static int serve_behind(struct serve_params *params)
 struct arguments {
 	struct serve_params params;
 	struct mount_source source;
+	char repository[REPO_NAME_SIZE];
 	char mount_point[PATH_MAX];
 	char file[2 * PATH_MAX];
 	bool foreground;
@@ -284,27 +285,26 @@ static int parse_options(struct arguments *a, const struct opt_list *list, struc
 	return mount_opts_check(&a->params.opts, err);
 }
 
-/* What makes sense for a repository only. */
-static int check_file(const struct arguments *a, struct err *err)
+/* A file has neither a cache of chunks nor a key, and a repository is spelled like one.  -EINVAL. */
+static int check_source(struct arguments *a, struct keys_options *keys, struct err *err)
 {
-	if (a->params.file && a->params.opts.cache_dir[0])
-		return err_set(err, EINVAL, "-o cache_dir= keeps chunks of a repository: %s is a file",
-			       a->params.file);
-	return 0;
-}
+	struct serve_params *p = &a->params;
+	int rc;
 
-/* The key given on the command line, or in the words behind "-o"; while there still is a
- * terminal to ask for its passphrase on. */
-static int load_key(struct serve_params *params, struct keys_options *keys, struct err *err)
-{
-	if (params->opts.keyfile[0]) {
-		if (keys->keyfile)
-			return err_set(err, EINVAL, "--keyfile and -o keyfile= exclude each other");
-		keys->keyfile = params->opts.keyfile;
-	}
-	if (params->file && (keys->keyfile || keys->keyfd))
-		return err_set(err, EINVAL, "archive files are never encrypted: no key is needed");
-	return keys_given(keys, &params->key, err);
+	if (p->opts.keyfile[0] && keys->keyfile)
+		return err_set(err, EINVAL, "--keyfile and -o keyfile= exclude each other");
+	if (p->opts.keyfile[0])
+		keys->keyfile = p->opts.keyfile;
+	if (p->file && p->opts.cache_dir[0])
+		return err_set(err, EINVAL, "-o cache_dir= keeps chunks of a repository: %s is a file",
+			       p->file);
+	if (p->file)
+		return keys->keyfile || keys->keyfd ?
+			       err_set(err, EINVAL, "archive files are never encrypted: no key is "
+				       "needed") : 0;
+	rc = repo_name_find(p->repository, a->repository, err);
+	p->repository = a->repository;
+	return rc;
 }
 
 static void opt_list_cleanup(struct opt_list *l)
@@ -336,16 +336,21 @@ static int run(const struct cmd *self, int argc, char **argv)
 		return status;
 	if (parse_options(&a, &options, &err) < 0 || keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	status = cmd_check_names(self, a.params.ns, NULL, count == 3 ? args[0] : NULL);
+	if (count == 3)
+		status = opts_check(self, cmd_check_snapshot, args[0]);
+	if (count == 3 && status < 0)
+		status = opts_check(self, archive_name_check, args[1]);
 	if (status >= 0)
 		return status;
 	rc = find_what(&a, args, count - 1, &err);
 	if (rc == 0)
+		rc = check_source(&a, &keys, &err);
+	if (rc == -EINVAL)
+		return opts_usage(self, "%s", err.text);
+	if (rc == 0)
 		rc = find_mount_point(&a, args[count - 1], &err);
-	if (rc == 0)
-		rc = check_file(&a, &err);
-	if (rc == 0)
-		rc = load_key(&a.params, &keys, &err);
+	if (rc == 0) /* while there still is a terminal to ask for its passphrase on */
+		rc = keys_given(&keys, &a.params.key, &err);
 	if (rc < 0) {
 		log_error("%s", err_text(&err, rc));
 		return EXIT_FAILED;
@@ -447,11 +452,11 @@ int cmd_mount_helper(int argc, char **argv)
 	if (rc == 0)
 		rc = find_source(&a, argv[optind], &err);
 	if (rc == 0)
+		rc = check_source(&a, &keys, &err);
+	if (rc == 0)
 		rc = find_mount_point(&a, argv[optind + 1], &err);
 	if (rc == 0)
-		rc = check_file(&a, &err);
-	if (rc == 0)
-		rc = load_key(&a.params, &keys, &err);
+		rc = keys_given(&keys, &a.params.key, &err);
 	if (rc < 0) {
 		fprintf(stderr, "mount.pxarfs: %s\n", err_text(&err, rc));
 		return helper_status(rc);

@@ -158,28 +158,48 @@ int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t 
 	return EXIT_USAGE;
 }
 
-bool cmd_output_json(const char *format, bool *json)
+int cmd_check_ns(const char *text, struct err *err)
 {
-	/* Ours is indented anyway. */
-	*json = format && (strcmp(format, "json") == 0 || strcmp(format, "json-pretty") == 0);
-	return !format || *json || strcmp(format, "text") == 0;
+	char ns[SNAPSHOT_NS_SIZE_MAX + 1];
+
+	return snapshot_ns_parse(text, ns, err);
 }
 
-int cmd_check_names(const struct cmd *self, const char *ns, const char *group,
-		    const char *snapshot)
+int cmd_check_group(const char *text, struct err *err)
 {
-	char ns_copy[SNAPSHOT_NS_SIZE_MAX + 1];
-	struct snapshot_group unused_group;
-	struct snapshot_name unused_name;
-	struct err err = ERR_INIT;
-	bool latest;
-	int rc = ns ? snapshot_ns_parse(ns, ns_copy, &err) : 0;
+	struct snapshot_group group;
 
-	if (rc == 0 && group)
-		rc = snapshot_group_parse(group, ns, &unused_group, &err);
-	if (rc == 0 && snapshot)
-		rc = snapshot_parse(snapshot, ns, &unused_name, &latest, &err);
-	return rc < 0 ? opts_usage(self, "%s", err_text(&err, rc)) : -1;
+	return snapshot_group_parse(text, NULL, &group, err);
+}
+
+int cmd_check_snapshot(const char *text, struct err *err)
+{
+	struct snapshot_name name;
+	bool latest;
+
+	return snapshot_parse(text, NULL, &name, &latest, err);
+}
+
+int cmd_find_repository(const struct cmd *self, const char *spelling, char out[REPO_NAME_SIZE])
+{
+	struct err err = ERR_INIT;
+	int rc = repo_name_find(spelling, out, &err);
+
+	if (rc == -EINVAL)
+		return opts_usage(self, "%s", err.text);
+	return rc < 0 ? cmd_failed(&err, rc) : -1;
+}
+
+int cmd_open_repository(const struct cmd *self, const char *spelling, struct repo **out)
+{
+	char found[REPO_NAME_SIZE];
+	struct err err = ERR_INIT;
+	int status = cmd_find_repository(self, spelling, found);
+
+	if (status >= 0)
+		return status;
+	int rc = repo_open(found, out, &err);
+	return rc < 0 ? cmd_failed(&err, rc) : -1;
 }
 
 void cmd_print_name(const char *name)

@@ -8,7 +8,7 @@
 #define PXARFS_CMD_H
 
 #include "client/cmd/opts.h"
-#include "client/repo/repo.h"
+#include "client/repo/repo_name.h"
 
 #include <jansson.h>
 
@@ -40,17 +40,19 @@ int cmd_print_json(const json_t *value);
 	{ "repository", 'r', OPT_STRING, &(variable), "REPOSITORY",            \
 	  "where snapshots live (default: $PXARFS_REPOSITORY, $PBS_REPOSITORY)" }
 #define CMD_OPT_NS(variable)                                                  \
-	{ "ns", 0, OPT_STRING, &(variable), "NAMESPACE", "namespace, a/b/c (default: the root)" }
+	{ "ns", 0, OPT_NS, &(variable), "NAMESPACE", "namespace, a/b/c (default: the root)" }
 #define CMD_OPT_OUTPUT_FORMAT(variable)                                       \
-	{ "output-format", 0, OPT_STRING, &(variable), "FORMAT", "text (default) or json" }
+	{ "output-format", 0, OPT_FORMAT, &(variable), "FORMAT", "text (default) or json" }
 
-/* Parse the value of --output-format; false when it is neither. */
-bool cmd_output_json(const char *format, bool *json);
+/* Whether a word can be one, for opts_check(). */
+int cmd_check_ns(const char *text, struct err *err);
+int cmd_check_group(const char *text, struct err *err);
+int cmd_check_snapshot(const char *text, struct err *err);
 
-/* A namespace, group and snapshot as typed (NULL: not given): bad usage when one cannot be, an
- * exit status; else -1. */
-int cmd_check_names(const struct cmd *self, const char *ns, const char *group,
-		    const char *snapshot);
+/* The repository that is meant, `spelling` or that of the environment (repo_name_find()), and the
+ * same, opened.  -1, or an exit status: that of bad usage when it is none. */
+int cmd_find_repository(const struct cmd *self, const char *spelling, char out[REPO_NAME_SIZE]);
+int cmd_open_repository(const struct cmd *self, const char *spelling, struct repo **out);
 
 /* Print `bytes` of a name so that a terminal survives it: backslash escapes for control
  * characters when stdout is a terminal, raw otherwise. */

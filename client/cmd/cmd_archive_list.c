@@ -152,26 +152,23 @@ static int run_list(const char *file, enum listing_format format, bool numeric_i
 
 static int list_run(const struct cmd *self, int argc, char **argv)
 {
-	const char *output_format = NULL;
-	bool is_long = false, numeric_ids = false;
+	bool json = false, is_long = false, numeric_ids = false;
 	const struct opt table[] = {
 		{ "long", 'l', OPT_FLAG, &is_long, NULL,
 		  "mode, owner, group, size, time of change and link target too" },
 		{ "numeric-ids", 0, OPT_FLAG, &numeric_ids, NULL,
 		  "numbers instead of the names that owner and group have here" },
-		CMD_OPT_OUTPUT_FORMAT(output_format),
+		CMD_OPT_OUTPUT_FORMAT(json),
 		{ 0 },
 	};
 	struct err err = ERR_INIT;
-	bool json, is_damaged = false;
+	bool is_damaged = false;
 	char **args;
 	size_t count;
 	int rc, status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(output_format, &json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", output_format);
 	rc = run_list(args[0], json ? LISTING_JSON : is_long ? LISTING_LONG : LISTING_SHORT,
 		      numeric_ids, &is_damaged, &err);
 	if (rc < 0)

@@ -7,7 +7,6 @@
 #include "client/cmd/progress.h"
 #include "archive/chunker.h"
 #include "archive/master_key.h"
-#include "client/repo/repo_name.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,7 +27,7 @@
 enum { MMAP_SIZE_MIN = 1 << 20 };
 
 struct settings {
-	const char *repository, *ns, *id, *type, *mode, *names, *output_format;
+	const char *repository, *ns, *id, *type, *mode, *names;
 	const char *time, *rate, *burst, *on_read_error, *notes;
 	uint64_t chunk_size_kib, entries_max, padding_limit, threads, compression;
 	struct opt_list excludes, include_devs;
@@ -54,6 +53,7 @@ struct job {
 	struct wbuf wrapped_key; /* for the master key */
 	struct progress *progress;
 	struct losses losses;
+	char repository[REPO_NAME_SIZE]; /* the one that is meant */
 	char *journal_folder;
 };
 
@@ -154,7 +154,7 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
 		  "read what a backup would read, store nothing, say what would be stored" },
 		KEYS_OPT_WRITE(s->keys),
-		CMD_OPT_OUTPUT_FORMAT(s->output_format),
+		CMD_OPT_OUTPUT_FORMAT(s->json),
 		{ 0 },
 	};
 
@@ -208,8 +208,6 @@ static int take_words(const struct cmd *self, struct job *j)
 		return opts_usage(self, "--all-file-systems and --include-dev exclude each other");
 	if (keys_check(&s->keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	if (!cmd_output_json(s->output_format, &j->settings.json))
-		return opts_usage(self, "--output-format is text or json");
 	return -1;
 }
 
@@ -385,6 +383,8 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 		status = take_name(self, j);
 	if (status < 0)
 		status = take_specs(self, j, texts, count);
+	if (status < 0)
+		status = cmd_find_repository(self, j->settings.repository, j->repository);
 	take_rest(j);
 	return status;
 }
@@ -683,7 +683,7 @@ static int run_job(struct job *j)
 	if (rc == 0)
 		rc = take_keys(j, &err);
 	if (rc == 0)
-		rc = repo_open(j->settings.repository, &repo, &err);
+		rc = repo_open(j->repository, &repo, &err);
 	if (rc)
 		return fail(&err, rc);
 	repo->warning = on_repo_warning;

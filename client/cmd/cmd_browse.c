@@ -8,7 +8,7 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/listing.h"
 #include "client/cmd/log.h"
-#include "client/repo/repo_name.h"
+#include "client/repo/archive_name.h"
 
 #include <errno.h>
 #include <string.h>
@@ -266,8 +266,8 @@ static int list_archive(struct ls *ls, struct archive *archive, enum listing_for
 /* --- the command --- */
 
 struct options {
-	const char *repository, *ns, *output_format;
-	bool is_long, is_recursive, numeric_ids;
+	const char *repository, *ns;
+	bool json, is_long, is_recursive, numeric_ids;
 	enum listing_format format;
 	struct keys_options keys;
 };
@@ -278,23 +278,18 @@ static void warn(void *arg, const char *message)
 	log_warn("%s", message);
 }
 
-static int run_ls(const struct options *o, const char *snapshot, const char *name,
-		  const char *path, bool *is_damaged, struct err *err)
+static int run_ls(const struct options *o, struct repo *repo, const char *snapshot,
+		  const char *name, const char *path, bool *is_damaged, struct err *err)
 {
 	AUTO(chunk_cache) struct chunk_cache *cache = chunk_cache_new(BROWSE_CACHE_SIZE);
 	AUTO(fetch) struct fetch *fetch = cache ? fetch_new(cache, BROWSE_THREAD_COUNT) : NULL;
-	AUTO(repo) struct repo *repo = NULL;
 	AUTO(repo_reader) struct repo_reader *reader = NULL;
 	AUTO(crypt_key) struct crypt_key *key = NULL;
 	AUTO(archive) struct archive *archive = NULL;
 	AUTO(ls) struct ls ls = { .recursive = o->is_recursive };
 	struct snapshot_name which;
-	int rc = fetch ? repo_open(o->repository, &repo, err) : -ENOMEM;
+	int rc = fetch ? repo_resolve(repo, snapshot, o->ns, &which, err) : -ENOMEM;
 
-	if (rc < 0)
-		return rc;
-	repo->warning = warn;
-	rc = repo_resolve(repo, snapshot, o->ns, &which, err);
 	if (rc == 0)
 		rc = repo_read(repo, &which, &reader, err);
 	if (rc == 0)
@@ -321,26 +316,30 @@ static int ls_run(const struct cmd *self, int argc, char **argv)
 		{ "recursive", 'R', OPT_FLAG, &o.is_recursive, NULL, "folders within folders too" },
 		{ "numeric-ids", 0, OPT_FLAG, &o.numeric_ids, NULL,
 		  "numbers instead of the names that owner and group have here" },
-		CMD_OPT_OUTPUT_FORMAT(o.output_format),
+		CMD_OPT_OUTPUT_FORMAT(o.json),
 		{ 0 },
 	};
+	AUTO(repo) struct repo *repo = NULL;
 	struct err err = ERR_INIT;
-	bool json, is_damaged = false;
+	bool is_damaged = false;
 	char **args;
 	size_t count;
 	int rc, status = opts_parse(self, table, argc, argv, 2, 3, &args, &count);
 
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(o.output_format, &json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", o.output_format);
 	if (keys_check(&o.keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	status = cmd_check_names(self, o.ns, NULL, args[0]);
+	status = opts_check(self, cmd_check_snapshot, args[0]);
+	if (status < 0)
+		status = opts_check(self, archive_name_check, args[1]);
+	if (status < 0)
+		status = cmd_open_repository(self, o.repository, &repo);
 	if (status >= 0)
 		return status;
-	o.format = json ? LISTING_JSON : o.is_long ? LISTING_LONG : LISTING_SHORT;
-	rc = run_ls(&o, args[0], args[1], count > 2 ? args[2] : "/", &is_damaged, &err);
+	repo->warning = warn;
+	o.format = o.json ? LISTING_JSON : o.is_long ? LISTING_LONG : LISTING_SHORT;
+	rc = run_ls(&o, repo, args[0], args[1], count > 2 ? args[2] : "/", &is_damaged, &err);
 	if (rc < 0)
 		log_error("%s", err_text(&err, rc));
 	return rc < 0 || is_damaged ? EXIT_FAILED : EXIT_DONE;

@@ -8,7 +8,6 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/text.h"
-#include "client/repo/repo_name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,27 +20,36 @@ static void on_warning(void *arg, const char *text)
 	log_warn("%s", text);
 }
 
-static int open_repo(const char *repository, struct repo **out, struct err *err)
+static int open_repo(const struct cmd *self, const char *repository, struct repo **out)
 {
-	int rc = repo_open(repository, out, err);
+	int status = cmd_open_repository(self, repository, out);
 
-	if (rc == 0)
+	if (status < 0)
 		(*out)->warning = on_warning;
-	return rc;
+	return status;
 }
 
 /* --- forget --- */
 
 /* Who forgets "the newest" by mistake has lost it: the time must be said. */
+static int check_forgotten(const char *text, struct err *err)
+{
+	struct snapshot_name name;
+	bool latest;
+	int rc = snapshot_parse(text, NULL, &name, &latest, err);
+
+	if (rc == 0 && latest)
+		rc = err_set(err, EINVAL, "'%s': say which snapshot, as TYPE/ID/TIME; --group forgets "
+			     "all of a group", text);
+	return rc;
+}
+
 static int forget_snapshot(struct repo *repo, const char *text, const char *ns, struct err *err)
 {
 	struct snapshot_name name;
 	bool latest;
 	int rc = snapshot_parse(text, ns, &name, &latest, err);
 
-	if (rc == 0 && latest)
-		rc = err_set(err, EINVAL, "'%s': say which snapshot, as TYPE/ID/TIME; --group forgets "
-			     "all of a group", text);
 	return rc < 0 ? rc : repo_forget(repo, &name, err);
 }
 
@@ -70,15 +78,16 @@ static int run_forget(const struct cmd *self, int argc, char **argv)
 	};
 	int status = opts_parse(self, table, argc, argv, 1, SIZE_MAX, &args, &count);
 
+	for (size_t i = 0; status < 0 && i < count; i++)
+		status = opts_check(self, groups ? cmd_check_group : check_forgotten, args[i]);
+	if (status < 0)
+		status = open_repo(self, repository, &repo);
 	if (status >= 0)
 		return status;
-	int rc = open_repo(repository, &repo, &err);
-	if (rc < 0)
-		return cmd_failed(&err, rc);
 	status = EXIT_DONE;
 	for (size_t i = 0; i < count; i++) {
-		rc = groups ? forget_group(repo, args[i], ns, &err) :
-			      forget_snapshot(repo, args[i], ns, &err);
+		int rc = groups ? forget_group(repo, args[i], ns, &err) :
+				  forget_snapshot(repo, args[i], ns, &err);
 		if (rc < 0)
 			status = cmd_failed(&err, rc);
 	}
@@ -98,7 +107,7 @@ const struct cmd cmd_forget = {
 /* --- what the others have in common --- */
 
 struct target {
-	const char *repository, *ns, *format;
+	const char *repository, *ns;
 	bool json, is_group;
 	struct repo *repo;
 	struct snapshot_name name; /* of a group: its first member alone */
@@ -112,14 +121,19 @@ DEFINE_AUTO_STRUCT(target)
 
 #define TARGET_OPTS(t) CMD_OPT_REPOSITORY((t).repository), CMD_OPT_NS((t).ns)
 
-static int target_open(struct target *t, const char *snapshot, struct err *err)
+/* -1, or an exit status. */
+static int target_open(const struct cmd *self, struct target *t, const char *snapshot)
 {
-	int rc = open_repo(t->repository, &t->repo, err);
+	struct err err = ERR_INIT;
+	int status = opts_check(self, t->is_group ? cmd_check_group : cmd_check_snapshot, snapshot);
 
-	if (rc < 0)
-		return rc;
-	return t->is_group ? snapshot_group_parse(snapshot, t->ns, &t->name.group, err) :
-			     repo_resolve(t->repo, snapshot, t->ns, &t->name, err);
+	if (status < 0)
+		status = open_repo(self, t->repository, &t->repo);
+	if (status >= 0)
+		return status;
+	int rc = t->is_group ? snapshot_group_parse(snapshot, t->ns, &t->name.group, &err) :
+			       repo_resolve(t->repo, snapshot, t->ns, &t->name, &err);
+	return rc < 0 ? cmd_failed(&err, rc) : -1;
 }
 
 /* No option more than the others have. */
@@ -131,33 +145,23 @@ static int target_change(const struct cmd *self, struct target *t, const struct 
 			 int argc, char **argv, size_t wanted, char ***args)
 {
 	const struct opt table[] = { TARGET_OPTS(*t), *option, { 0 } };
-	struct err err = ERR_INIT;
 	size_t count;
 	int status = opts_parse(self, table, argc, argv, wanted, wanted, args, &count);
 
-	if (status >= 0)
-		return status;
-	int rc = target_open(t, (*args)[0], &err);
-	return rc < 0 ? cmd_failed(&err, rc) : -1;
+	return status >= 0 ? status : target_open(self, t, (*args)[0]);
 }
 
 /* One that shows something. */
 static int target_show(const struct cmd *self, struct target *t, const struct opt *option, int argc,
 		       char **argv)
 {
-	const struct opt table[] = { TARGET_OPTS(*t), CMD_OPT_OUTPUT_FORMAT(t->format), *option,
+	const struct opt table[] = { TARGET_OPTS(*t), CMD_OPT_OUTPUT_FORMAT(t->json), *option,
 				     { 0 } };
-	struct err err = ERR_INIT;
 	char **args;
 	size_t count;
 	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
-	if (status >= 0)
-		return status;
-	if (!cmd_output_json(t->format, &t->json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", t->format);
-	int rc = target_open(t, args[0], &err);
-	return rc < 0 ? cmd_failed(&err, rc) : -1;
+	return status >= 0 ? status : target_open(self, t, args[0]);
 }
 
 static int done(int rc, const struct err *err)
@@ -353,12 +357,10 @@ static int run_upload_log(const struct cmd *self, int argc, char **argv)
 		return status;
 	if (keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	status = cmd_check_names(self, t.ns, NULL, args[0]);
+	status = target_open(self, &t, args[0]);
 	if (status >= 0)
 		return status;
 	int rc = encode_log(args[1], &keys, &blob, &err);
-	if (rc == 0)
-		rc = target_open(&t, args[0], &err);
 	if (rc == 0)
 		rc = repo_put_log(t.repo, &t.name, blob.data, blob.size, &err);
 	return done(rc, &err);

@@ -283,20 +283,17 @@ static int show_json(const char *path, const struct keyfile *k, const char *fing
 static int run_show(const struct cmd *self, int argc, char **argv)
 {
 	char fingerprint[CRYPT_FINGERPRINT_TEXT_SIZE] = "";
-	const char *format = NULL;
-	const struct opt table[] = { CMD_OPT_OUTPUT_FORMAT(format), { 0 } };
+	bool json = false;
+	const struct opt table[] = { CMD_OPT_OUTPUT_FORMAT(json), { 0 } };
 	AUTO(free) char *path = NULL;
 	struct err err = ERR_INIT;
 	struct keyfile k;
-	bool json;
 	char **args;
 	size_t count;
 	int rc = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
 
 	if (rc >= 0)
 		return rc;
-	if (!cmd_output_json(format, &json))
-		return opts_usage(self, "--output-format: '%s' is neither text nor json", format);
 	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
 		rc = keys_load_file(path, &k, &err);
@@ -528,7 +525,7 @@ static int run_paperkey(const struct cmd *self, int argc, char **argv)
 		return rc;
 	html = !format || strcmp(format, "html") == 0;
 	if (!html && strcmp(format, "text") != 0)
-		return opts_usage(self, "--output-format: '%s' is neither html nor text", format);
+		return opts_usage(self, "--output-format is html or text, not '%s'", format);
 	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
 		rc = keys_read_file(path, &key, &err);

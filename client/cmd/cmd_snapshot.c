@@ -9,7 +9,6 @@
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/repo/repo_dir.h"
-#include "client/repo/repo_name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -320,21 +319,17 @@ static int print_snapshots(struct snapshot_rows *l, bool as_json)
 	return status;
 }
 
-static int list_snapshots(const char *repository, const char *ns, const char *group,
-			  bool as_json)
+/* Warnings of reading without a lock are of no use here, so none are asked for. */
+static int list_snapshots(struct repo *repo, const char *ns, const char *group, bool as_json)
 {
-	/* Warnings of reading without a lock are of no use here, so none are asked for. */
-	AUTO(repo) struct repo *repo = NULL;
-	struct snapshot_rows l = { .err = ERR_INIT };
+	struct snapshot_rows l = { .repo = repo, .err = ERR_INIT };
 	struct snapshot_group only;
-	int rc = repo_open(repository, &repo, &l.err);
+	int rc = group ? snapshot_group_parse(group, ns, &only, &l.err) : 0;
 
-	if (rc == 0 && group) {
-		rc = snapshot_group_parse(group, ns, &only, &l.err);
+	if (group) {
 		l.only_type = only.type;
 		l.only_id = only.id;
 	}
-	l.repo = repo;
 	if (rc == 0)
 		rc = repo_list_groups(repo, ns, add_group, &l, &l.err);
 	int status = rc < 0 ? cmd_failed(&l.err, rc) : print_snapshots(&l, as_json);
@@ -344,26 +339,26 @@ static int list_snapshots(const char *repository, const char *ns, const char *gr
 
 static int run_snapshots(const struct cmd *self, int argc, char **argv)
 {
-	const char *repository = NULL, *ns = "", *format = NULL;
-	bool as_json;
+	const char *repository = NULL, *ns = "";
+	bool as_json = false;
+	AUTO(repo) struct repo *repo = NULL;
 	char **args;
 	size_t count;
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(repository),
 		CMD_OPT_NS(ns),
-		CMD_OPT_OUTPUT_FORMAT(format),
+		CMD_OPT_OUTPUT_FORMAT(as_json),
 		{ 0 },
 	};
 	int status = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
 
+	if (status < 0 && count > 0)
+		status = opts_check(self, cmd_check_group, args[0]);
+	if (status < 0)
+		status = cmd_open_repository(self, repository, &repo);
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", format);
-	status = cmd_check_names(self, ns, count > 0 ? args[0] : NULL, NULL);
-	if (status >= 0)
-		return status;
-	return list_snapshots(repository, ns, count > 0 ? args[0] : NULL, as_json);
+	return list_snapshots(repo, ns, count > 0 ? args[0] : NULL, as_json);
 }
 
 const struct cmd cmd_snapshots = {
@@ -446,21 +441,18 @@ static int add_log(json_t *rows, struct repo_reader *reader, struct err *err)
 	return rc < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 
-static int list_files(const char *repository, const char *ns, const char *snapshot,
+static int list_files(struct repo *repo, const char *ns, const char *snapshot,
 		      const struct keys_options *keys, bool as_json)
 {
 	AUTO(crypt_key) struct crypt_key *key = NULL;
-	AUTO(repo) struct repo *repo = NULL;
 	AUTO(repo_reader) struct repo_reader *reader = NULL;
 	AUTO(manifest) struct manifest *m = NULL;
 	struct snapshot_name name;
 	struct err err = ERR_INIT;
 	size_t blob_size;
 	uint64_t sum;
-	int rc = repo_open(repository, &repo, &err);
+	int rc = repo_resolve(repo, snapshot, ns, &name, &err);
 
-	if (rc == 0)
-		rc = repo_resolve(repo, snapshot, ns, &name, &err);
 	if (rc == 0)
 		rc = keys_given(keys, &key, &err);
 	if (rc == 0)
@@ -484,10 +476,11 @@ static int list_files(const char *repository, const char *ns, const char *snapsh
 
 static int run_files(const struct cmd *self, int argc, char **argv)
 {
-	const char *repository = NULL, *ns = "", *format = NULL;
+	const char *repository = NULL, *ns = "";
+	bool as_json = false;
 	struct keys_options keys = { 0 };
+	AUTO(repo) struct repo *repo = NULL;
 	struct err err = ERR_INIT;
-	bool as_json;
 	char **args;
 	size_t count;
 	const struct opt table[] = {
@@ -497,21 +490,21 @@ static int run_files(const struct cmd *self, int argc, char **argv)
 		  "first prove that this key has signed what is listed" },
 		{ "keyfd", 0, OPT_STRING, &keys.keyfd, "FD",
 		  "the same with a key from an open descriptor" },
-		CMD_OPT_OUTPUT_FORMAT(format),
+		CMD_OPT_OUTPUT_FORMAT(as_json),
 		{ 0 },
 	};
 	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", format);
 	if (keys_check(&keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	status = cmd_check_names(self, ns, NULL, args[0]);
+	status = opts_check(self, cmd_check_snapshot, args[0]);
+	if (status < 0)
+		status = cmd_open_repository(self, repository, &repo);
 	if (status >= 0)
 		return status;
-	return list_files(repository, ns, args[0], &keys, as_json);
+	return list_files(repo, ns, args[0], &keys, as_json);
 }
 
 const struct cmd cmd_files = {

@@ -3,7 +3,6 @@
 #include "archive/base/cleanup.h"
 #include "archive/json_text.h"
 #include "client/cmd/cmd.h"
-#include "client/repo/repo_name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,29 +42,36 @@ static int print_namespaces(const struct ns_row *rows, size_t count, bool as_jso
 	return as_json ? cmd_print_json(all) : EXIT_DONE;
 }
 
+/* The repository, for a command about the namespace `ns`; -1, or an exit status. */
+static int open_for(const struct cmd *self, const char *repository, const char *ns,
+		    struct repo **out)
+{
+	int status = opts_check(self, cmd_check_ns, ns);
+
+	return status < 0 ? cmd_open_repository(self, repository, out) : status;
+}
+
 static int run_list(const struct cmd *self, int argc, char **argv)
 {
-	const char *repository = NULL, *format = NULL;
+	const char *repository = NULL;
+	bool as_json = false;
 	AUTO(wbuf) struct wbuf rows = WBUF_INIT(LIST_SIZE_MAX);
 	AUTO(repo) struct repo *repo = NULL;
 	struct err err = ERR_INIT;
-	bool as_json;
 	char **args;
 	size_t count;
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(repository),
-		CMD_OPT_OUTPUT_FORMAT(format),
+		CMD_OPT_OUTPUT_FORMAT(as_json),
 		{ 0 },
 	};
 	int status = opts_parse(self, table, argc, argv, 0, 1, &args, &count);
 
+	if (status < 0)
+		status = open_for(self, repository, count ? args[0] : "", &repo);
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", format);
-	int rc = repo_open(repository, &repo, &err);
-	if (rc == 0)
-		rc = repo_list_ns(repo, count ? args[0] : "", keep_ns, &rows, &err);
+	int rc = repo_list_ns(repo, count ? args[0] : "", keep_ns, &rows, &err);
 	if (rc < 0)
 		return cmd_failed(&err, rc);
 	count = rows.size / sizeof(struct ns_row);
@@ -84,11 +90,11 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 	const struct opt table[] = { CMD_OPT_REPOSITORY(repository), { 0 } };
 	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
+	if (status < 0)
+		status = open_for(self, repository, args[0], &repo);
 	if (status >= 0)
 		return status;
-	int rc = repo_open(repository, &repo, &err);
-	if (rc == 0)
-		rc = repo_make_ns(repo, args[0], &err);
+	int rc = repo_make_ns(repo, args[0], &err);
 	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
@@ -108,11 +114,13 @@ static int run_delete(const struct cmd *self, int argc, char **argv)
 	};
 	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
+	if (status < 0 && !args[0][0])
+		status = opts_usage(self, "the root namespace cannot be removed");
+	if (status < 0)
+		status = open_for(self, repository, args[0], &repo);
 	if (status >= 0)
 		return status;
-	int rc = repo_open(repository, &repo, &err);
-	if (rc == 0)
-		rc = repo_remove_ns(repo, args[0], with_groups, &err);
+	int rc = repo_remove_ns(repo, args[0], with_groups, &err);
 	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
@@ -179,27 +187,25 @@ static int print_space(const struct repo_space *space, bool as_json)
 
 static int run_status(const struct cmd *self, int argc, char **argv)
 {
-	const char *repository = NULL, *format = NULL;
+	const char *repository = NULL;
+	bool as_json = false;
 	AUTO(repo) struct repo *repo = NULL;
 	struct repo_space space;
 	struct err err = ERR_INIT;
-	bool as_json;
 	char **args;
 	size_t count;
 	const struct opt table[] = {
 		CMD_OPT_REPOSITORY(repository),
-		CMD_OPT_OUTPUT_FORMAT(format),
+		CMD_OPT_OUTPUT_FORMAT(as_json),
 		{ 0 },
 	};
 	int status = opts_parse(self, table, argc, argv, 0, 0, &args, &count);
 
+	if (status < 0)
+		status = cmd_open_repository(self, repository, &repo);
 	if (status >= 0)
 		return status;
-	if (!cmd_output_json(format, &as_json))
-		return opts_usage(self, "--output-format is text or json, not '%s'", format);
-	int rc = repo_open(repository, &repo, &err);
-	if (rc == 0)
-		rc = repo_space(repo, &space, &err);
+	int rc = repo_space(repo, &space, &err);
 	return rc ? cmd_failed(&err, rc) : print_space(&space, as_json);
 }
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/opts.h"
 
+#include "client/repo/snapshot.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
 	OPTS_COUNT_MAX = 64, /* of one command's table */
@@ -108,12 +111,49 @@ int opts_parse_uint(const char *text, uint64_t *out)
 	return errno || *end ? -EINVAL : 0;
 }
 
+int opts_check(const struct cmd *cmd, opt_check *check, const char *text)
+{
+	struct err err = ERR_INIT;
+	int rc = check(text, &err);
+
+	return rc < 0 ? opts_usage(cmd, "%s", err_text(&err, rc)) : -1;
+}
+
+/* As the official client spells them. */
+static bool parse_bool(const char *text, bool *out)
+{
+	static const char *const words[] = { "0", "off", "no", "false", "1", "on", "yes", "true" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcasecmp(text, words[i]) == 0) {
+			*out = i >= 4;
+			return true;
+		}
+	return false;
+}
+
 /* -1, or an exit status. */
 static int take_option(const struct cmd *cmd, const struct opt *o, const char *value)
 {
+	char ns[SNAPSHOT_NS_SIZE_MAX + 1];
+	struct err err = ERR_INIT;
+
 	switch (o->type) {
 	case OPT_FLAG:
 		*(bool *)o->value = true;
+		if (value && !parse_bool(value, o->value))
+			return opts_usage(cmd, "--%s is true or false, not '%s'", o->name, value);
+		break;
+	case OPT_FORMAT:
+		/* Ours is indented anyway. */
+		*(bool *)o->value = strcmp(value, "json") == 0 || strcmp(value, "json-pretty") == 0;
+		if (!*(bool *)o->value && strcmp(value, "text") != 0)
+			return opts_usage(cmd, "--%s is text or json, not '%s'", o->name, value);
+		break;
+	case OPT_NS:
+		if (snapshot_ns_parse(value, ns, &err) < 0)
+			return opts_usage(cmd, "--%s: %s", o->name, err.text);
+		*(const char **)o->value = value;
 		break;
 	case OPT_STRING:
 		*(const char **)o->value = value;
@@ -143,7 +183,7 @@ static size_t build_getopt(const struct opt *table, struct option *longs, char *
 		bool argument = table[n].type != OPT_FLAG;
 
 		longs[n] = (struct option){ table[n].name,
-					    argument ? required_argument : no_argument, NULL,
+					    argument ? required_argument : optional_argument, NULL,
 					    OPTS_LONG_BASE + (int)n };
 		if (table[n].letter) {
 			*shorts++ = table[n].letter;
@@ -176,7 +216,7 @@ static int bad_option(const struct cmd *cmd, char **argv, int value)
 		return opts_usage(cmd, "'%s' needs an argument", word);
 	if (optopt > 0 && optopt < 256)
 		return opts_usage(cmd, "unknown option '-%c'", optopt);
-	if (optopt >= OPTS_LONG_BASE)
+	if (optopt == HELP_VALUE)
 		return opts_usage(cmd, "'%s' takes no argument", word);
 	return opts_usage(cmd, "unknown option '%s'", word);
 }

@@ -134,6 +134,17 @@ static int find_any(const struct manifest *m, const char *stem, size_t stem_size
 	return result;
 }
 
+int archive_name_check(const char *typed, struct err *err)
+{
+	char name[ARCHIVE_NAME_SIZE_MAX + 1];
+	enum kind kind;
+	size_t stem_size;
+
+	if (!classify(typed, false, &kind, &stem_size))
+		return err_set(err, EINVAL, "'%s' is no archive name: expected NAME.pxar", typed);
+	return stored_name(name, typed, stem_size, kind, err);
+}
+
 int archive_name_find(const struct manifest *m, const char *typed, struct archive_name *out,
 		      struct err *err)
 {
@@ -143,7 +154,7 @@ int archive_name_find(const struct manifest *m, const char *typed, struct archiv
 	int rc;
 
 	if (!classify(typed, false, &kind, &stem_size))
-		return err_set(err, ENOENT, "'%s' is no archive name: expected NAME.pxar", typed);
+		return err_set(err, EINVAL, "'%s' is no archive name: expected NAME.pxar", typed);
 	if (kind == SINGLE)
 		rc = find_any(m, typed, stem_size, &found, err);
 	else

@@ -22,10 +22,14 @@ struct archive_name {
 	char payload[ARCHIVE_NAME_SIZE_MAX + 1]; /* "" for a single stream */
 };
 
+/* Whether an archive can be meant by `typed`, as below.  -EINVAL, -ENAMETOOLONG. */
+int archive_name_check(const char *typed, struct err *err);
+
 /* Which files of `m` hold the archive the user means.  Accepts the plain name and any of the
  * stored ones, with or without ".didx".  The plain name means the single stream if there is
- * one, else the first complete pair, Proxmox Backup's before the design's.  -ENOENT: none;
- * -EBADMSG: one half only, the message names both. */
+ * one, else the first complete pair, Proxmox Backup's before the design's.  -EINVAL,
+ * -ENAMETOOLONG: no such name; -ENOENT: none of it; -EBADMSG: one half only, the message names
+ * both. */
 int archive_name_find(const struct manifest *m, const char *typed, struct archive_name *out,
 		      struct err *err);
 

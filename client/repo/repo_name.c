@@ -7,6 +7,7 @@
 #include "client/repo/repo_pbs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +47,22 @@ const char *repo_name_directory(const char *spelling)
 	return NULL;
 }
 
-int repo_open(const char *spelling, struct repo **out, struct err *err)
+static int check(const char *spelling, struct err *err)
+{
+	struct pbs_name name;
+
+	if (repo_name_directory(spelling))
+		return 0;
+	/* A slash belongs to a path or a URL. */
+	if (strchr(spelling, '/') || begins_with(spelling, DIR_PREFIX))
+		return err_set(err, EINVAL,
+			       "'%s' is no repository: expected a datastore directory, /PATH, ./PATH or "
+			       "dir:PATH, or a server's datastore, "
+			       "[[USER@REALM[!TOKEN]@]HOST:][PORT:]DATASTORE", spelling);
+	return pbs_name_parse(spelling, &name, err);
+}
+
+int repo_name_find(const char *spelling, char out[REPO_NAME_SIZE], struct err *err)
 {
 	AUTO(secret) struct secret found = { .size = 0 };
 	int rc = spelling ? 0 : from_environment(&found, err);
@@ -58,14 +74,18 @@ int repo_open(const char *spelling, struct repo **out, struct err *err)
 			       "no repository given: use --repository or $PXARFS_REPOSITORY");
 	if (!spelling)
 		spelling = found.bytes;
-	const char *directory = repo_name_directory(spelling);
-	if (directory)
-		return repo_dir_open(directory, out, err);
-	/* A slash belongs to a path or a URL. */
-	if (!strchr(spelling, '/') && !begins_with(spelling, DIR_PREFIX))
-		return repo_pbs_open(spelling, out, err);
-	return err_set(err, EINVAL,
-		       "'%s' is no repository: expected a datastore directory, /PATH, ./PATH or dir:PATH, or a "
-		       "server's datastore, [[USER@REALM[!TOKEN]@]HOST:][PORT:]DATASTORE",
-		       spelling);
+	if ((size_t)snprintf(out, REPO_NAME_SIZE, "%s", spelling) >= REPO_NAME_SIZE)
+		return err_set(err, EINVAL, "the repository's name is too long");
+	return check(out, err);
+}
+
+int repo_open(const char *spelling, struct repo **out, struct err *err)
+{
+	char found[REPO_NAME_SIZE];
+	int rc = repo_name_find(spelling, found, err);
+	const char *directory = rc == 0 ? repo_name_directory(found) : NULL;
+
+	if (rc < 0)
+		return rc;
+	return directory ? repo_dir_open(directory, out, err) : repo_pbs_open(found, out, err);
 }

@@ -10,11 +10,17 @@
 
 #include "client/repo/repo.h"
 
+enum { REPO_NAME_SIZE = 4096 }; /* of a spelling, with its NUL */
+
 /* The directory that `spelling` means; NULL: none. */
 const char *repo_name_directory(const char *spelling);
 
-/* `spelling` NULL: $PXARFS_REPOSITORY, else $PBS_REPOSITORY.  -EINVAL: none given, or a
- * spelling that no backend knows (the message says which ones there are). */
+/* Which one is meant: `spelling` or, if NULL, $PXARFS_REPOSITORY, else $PBS_REPOSITORY; nothing is
+ * opened.  -EINVAL: none given, or a spelling that no backend knows (the message says which ones
+ * there are).  What the environment says may be there to be read once. */
+int repo_name_find(const char *spelling, char out[REPO_NAME_SIZE], struct err *err);
+
+/* The same, opened. */
 int repo_open(const char *spelling, struct repo **out, struct err *err);
 
 #endif

@@ -155,7 +155,7 @@ def test_unfit_folders_are_refused(pxarfs, folder, store):
         assert words in done.stderr and "cache_dir" in done.stderr, done.stderr
         assert not os.path.ismount(point)
     done = pxarfs("mount", "-o", f"cache_dir={folder}/c", GOLDEN / "files" / "split.mpxar", point,
-                  status=1)
+                  status=2)
     assert "cache_dir" in done.stderr and not (folder / "c").exists()
 
 

@@ -49,7 +49,7 @@ def test_forgets_snapshots_and_the_group_with_the_last(pxarfs, store):
 @pytest.mark.both_backends
 def test_the_time_must_be_said(pxarfs, store):
     for name in ("host/split", "host/split/latest"):
-        assert "TYPE/ID/TIME" in pxarfs("forget", "-r", store, name, status=1).stderr
+        assert "TYPE/ID/TIME" in pxarfs("forget", "-r", store, OLD, name, status=2).stderr
     assert len(snapshots(pxarfs, "-r", store)) == 10
     pxarfs("forget", "-r", store, status=2)
 
@@ -168,7 +168,7 @@ def test_namespaces_are_made_listed_and_removed(pxarfs, store):
     assert listed() == sorted(old + ["x", "x/y", "x/y/z"]) and listed("x") == ["x/y", "x/y/z"]
     assert "no namespace" in pxarfs("namespaces", "list", "-r", store, "none", status=1).stderr
     for bad in ("a//b", "/".join("abcdefgh"), ".x", ""):
-        pxarfs("namespaces", "delete", "-r", store, bad, status=1)
+        pxarfs("namespaces", "delete", "-r", store, bad, status=2)
     pxarfs("namespaces", "delete", "-r", store, "x")
     assert listed() == old
     assert "not empty" in pxarfs("namespaces", "delete", "-r", store, "prod", status=1).stderr
@@ -252,7 +252,7 @@ def test_a_group_has_notes_of_its_own(pxarfs, store):
         assert "no group host/none" in pxarfs("notes", *command, "-r", store, status=1).stderr
     assert lock_files(store) == locks
     for bad in ("host/split/latest", OLD, "host", ""):
-        pxarfs("notes", "show", "-r", store, "--group", bad, status=1)
+        pxarfs("notes", "show", "-r", store, "--group", bad, status=2)
     done = pxarfs("notes", "set", *group, b"\xff".decode(errors="surrogateescape"), status=1)
     assert "UTF-8" in done.stderr
     assert sorted(os.listdir(store / "host/split")) == sorted(

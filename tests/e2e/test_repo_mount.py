@@ -155,12 +155,12 @@ def test_refuses_what_is_not_there(pxarfs, store, folder):
     for source, words in [(f"{store}::ns/nowhere", "there is no namespace nowhere"),
                           (f"{store}::host/nobody", "no finished snapshot"),
                           (f"{folder}/none", "none"),
-                          (f"{store}::host/split/2027-01-15T08:00:03Z", "there is no snapshot"),
-                          (f"{store}::prod", "expected REPOSITORY")]:
+                          (f"{store}::host/split/2027-01-15T08:00:03Z", "there is no snapshot")]:
         assert words in pxarfs("mount", source, point, status=1).stderr
     assert "of one archive" in pxarfs("mount", "-o", "export", store, point, status=1).stderr
+    assert "expected REPOSITORY" in pxarfs("mount", f"{store}::prod", point, status=2).stderr
     assert "says itself" in pxarfs("mount", "-r", store, f"{store}::host/split", point,
-                                   status=1).stderr
+                                   status=2).stderr
 
 
 # --- keys and damage ---

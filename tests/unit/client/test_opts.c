@@ -10,8 +10,8 @@
 
 enum { ARGC_MAX = 16 };
 
-static bool flag;
-static const char *text;
+static bool flag, json;
+static const char *text, *ns;
 static uint64_t number;
 static struct opt_list list;
 
@@ -20,6 +20,8 @@ static const struct opt table[] = {
 	{ "text", 't', OPT_STRING, &text, "TEXT", "a text" },
 	{ "number", 0, OPT_UINT, &number, "N", "a number" },
 	{ "item", 0, OPT_LIST, &list, "ITEM", "an item" },
+	{ "ns", 0, OPT_NS, &ns, "NAMESPACE", "a namespace" },
+	{ "format", 0, OPT_FORMAT, &json, "FORMAT", "text or json" },
 	{ 0 },
 };
 
@@ -35,8 +37,8 @@ static int parse(size_t min, size_t max, const char *const *words)
 	static char *argv[ARGC_MAX];
 	int argc = 0;
 
-	flag = false;
-	text = NULL;
+	flag = json = false;
+	text = ns = NULL;
 	number = 0;
 	opt_list_release(&list);
 	argv[argc++] = (char *)"test";
@@ -70,6 +72,39 @@ static void collects_a_list_in_order(void **state)
 	opt_list_release(&list);
 }
 
+static void takes_a_flag_as_the_official_client_does(void **state)
+{
+	static const char *const yes[] = { "--flag", "--flag=1", "--flag=on", "--flag=YES", "--flag=true",
+					   "--fl=True" };
+	static const char *const no[] = { "--flag=0", "--flag=off", "--flag=no", "--flag=False" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+		assert_int_equal(PARSE(0, 0, "--flag=0", yes[i]), -1);
+		assert_true(flag);
+	}
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		assert_int_equal(PARSE(0, 0, "-f", no[i]), -1);
+		assert_false(flag);
+	}
+	/* A word of its own is an argument, whatever it says. */
+	assert_int_equal(PARSE(1, 1, "--flag", "false"), -1);
+	assert_true(flag);
+	assert_string_equal(args[0], "false");
+}
+
+static void takes_a_format_and_a_namespace(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE(0, 0, "--format", "json", "--ns", "a/b"), -1);
+	assert_true(json);
+	assert_string_equal(ns, "a/b");
+	assert_int_equal(PARSE(0, 0, "--format=json-pretty", "--ns="), -1);
+	assert_true(json);
+	assert_int_equal(PARSE(0, 0, "--format=json", "--format=text"), -1);
+	assert_false(json);
+}
+
 static void stops_at_two_dashes(void **state)
 {
 	(void)state;
@@ -85,7 +120,11 @@ static void refuses_bad_usage(void **state)
 	assert_int_equal(PARSE(0, 0, "-x"), EXIT_USAGE);
 	assert_int_equal(PARSE(0, 0, "--text"), EXIT_USAGE);
 	assert_int_equal(PARSE(0, 0, "-t"), EXIT_USAGE);
-	assert_int_equal(PARSE(0, 0, "--flag=yes"), EXIT_USAGE);
+	assert_int_equal(PARSE(0, 0, "--flag=maybe"), EXIT_USAGE);
+	assert_int_equal(PARSE(0, 0, "--flag="), EXIT_USAGE);
+	assert_int_equal(PARSE(0, 0, "--help=yes"), EXIT_USAGE);
+	assert_int_equal(PARSE(0, 0, "--format", "xml"), EXIT_USAGE);
+	assert_int_equal(PARSE(0, 0, "--ns", "a//b"), EXIT_USAGE);
 	assert_int_equal(PARSE(0, 0, "--number", "-1"), EXIT_USAGE);
 	assert_int_equal(PARSE(0, 0, "--number", "1x"), EXIT_USAGE);
 	assert_int_equal(PARSE(0, 0, "--number", "18446744073709551616"), EXIT_USAGE);
@@ -122,6 +161,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_options_anywhere),
 		cmocka_unit_test(collects_a_list_in_order),
+		cmocka_unit_test(takes_a_flag_as_the_official_client_does),
+		cmocka_unit_test(takes_a_format_and_a_namespace),
 		cmocka_unit_test(stops_at_two_dashes),
 		cmocka_unit_test(refuses_bad_usage),
 		cmocka_unit_test(prints_help_and_ends),

@@ -549,6 +549,25 @@ static void opens_by_spelling(void **state)
 	assert_int_equal(repo_open("", &r, NULL), -EINVAL);
 }
 
+/* Of a folder that is not there, and a server that nobody asks. */
+static void finds_without_opening(void **state)
+{
+	char found[REPO_NAME_SIZE], long_name[REPO_NAME_SIZE + 1];
+
+	(void)state;
+	assert_int_equal(repo_name_find("./none", found, NULL), 0);
+	assert_string_equal(found, "./none");
+	setenv("PXARFS_REPOSITORY", "u@pbs@none.invalid:store \n", 1);
+	assert_int_equal(repo_name_find(NULL, found, NULL), 0);
+	assert_string_equal(found, "u@pbs@none.invalid:store");
+	unsetenv("PXARFS_REPOSITORY");
+	assert_int_equal(repo_name_find(NULL, found, NULL), -EINVAL);
+	assert_int_equal(repo_name_find("bad!!:store", found, NULL), -EINVAL);
+	memset(long_name, '/', sizeof(long_name));
+	long_name[REPO_NAME_SIZE] = '\0';
+	assert_int_equal(repo_name_find(long_name, found, NULL), -EINVAL);
+}
+
 static void refuses_directories_that_are_no_datastore(void **state)
 {
 	struct store plain;
@@ -595,6 +614,7 @@ int main(void)
 		WITH_STORE(refuses_chunks_over_the_limit),
 		WITH_STORE(gives_nothing_after_abort),
 		WITH_STORE(opens_by_spelling),
+		cmocka_unit_test(finds_without_opening),
 		WITH_STORE(refuses_directories_that_are_no_datastore),
 	};
 
