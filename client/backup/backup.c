@@ -462,7 +462,8 @@ static int open_journal(struct backup *b, struct err *err)
 
 	if (p->dry_run || !p->journal_folder || !p->repo->ops->reuses_any_chunk)
 		return 0;
-	b->journal = journal_open(p->journal_folder, p->repo->spelling, &p->name.group);
+	b->journal = journal_open(p->journal_folder, p->repo->spelling, &p->name.group,
+				  data_key(p));
 	if (!b->journal)
 		return 0;
 	count = journal_load(b->journal, upload_pool_known(b->pool));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/journal.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,34 +17,39 @@
 enum {
 	MAGIC_SIZE = 8,
 	BOOT_ID_SIZE = 36,
-	HEADER_SIZE = 64, /* the rest is zero */
+	OWNER_SIZE = 20, /* as much of its digest as there is room for */
+	HEADER_SIZE = 64,
 	LOAD_COUNT = 1024, /* digests read at a time */
 	NAME_SIZE = DIGEST_HEX_SIZE,
 };
 
-static const char MAGIC[MAGIC_SIZE + 1] = "pxarfsJ1";
+static_assert(MAGIC_SIZE + BOOT_ID_SIZE + OWNER_SIZE == HEADER_SIZE, "header");
+
+static const char MAGIC[MAGIC_SIZE + 1] = "pxarfsJ2";
 
 struct journal {
 	int folder_fd, fd;
+	struct digest owner; /* whose it is: also its name */
 	char name[NAME_SIZE];
 	atomic_size_t count; /* digests in the file; JOURNAL_DIGESTS_MAX once writing failed */
 };
 
 /* --- the file --- */
 
-static int make_name(const char *repository, const struct snapshot_group *g, char name[NAME_SIZE])
+static int find_owner(const char *repository, const struct snapshot_group *g,
+		      const struct crypt_key *key, struct digest *out)
 {
 	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
 	const char *const parts[] = { repository, g->ns, g->type, g->id };
-	struct digest digest;
 
 	if (!ctx)
 		return -ENOMEM;
 	digest_ctx_begin(ctx);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		digest_ctx_update(ctx, parts[i], strlen(parts[i]) + 1);
-	digest_ctx_end(ctx, &digest);
-	digest_to_hex(&digest, name);
+	if (key)
+		digest_ctx_update(ctx, crypt_key_fingerprint(key)->bytes, DIGEST_SIZE);
+	digest_ctx_end(ctx, out);
 	return 0;
 }
 
@@ -115,12 +121,12 @@ static void remove_forgotten(int folder_fd)
 /* --- header --- */
 
 /* False: it cannot be known whether the machine was restarted, so nothing can be believed. */
-static bool make_header(uint8_t header[HEADER_SIZE])
+static bool make_header(const struct journal *j, uint8_t header[HEADER_SIZE])
 {
 	AUTO(fd) int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-	memset(header, 0, HEADER_SIZE);
 	memcpy(header, MAGIC, MAGIC_SIZE);
+	memcpy(header + MAGIC_SIZE + BOOT_ID_SIZE, j->owner.bytes, OWNER_SIZE);
 	return fd >= 0 && read(fd, header + MAGIC_SIZE, BOOT_ID_SIZE) == BOOT_ID_SIZE;
 }
 
@@ -131,7 +137,7 @@ static int begin(struct journal *j)
 	struct stat st;
 	size_t count;
 
-	if (!make_header(expected) || fstat(j->fd, &st) < 0)
+	if (!make_header(j, expected) || fstat(j->fd, &st) < 0)
 		return -EIO;
 	if (st.st_size < HEADER_SIZE || pread(j->fd, found, HEADER_SIZE, 0) != HEADER_SIZE ||
 	    memcmp(found, expected, HEADER_SIZE) != 0) {
@@ -149,7 +155,7 @@ static int begin(struct journal *j)
 }
 
 struct journal *journal_open(const char *folder, const char *repository,
-			     const struct snapshot_group *group)
+			     const struct snapshot_group *group, const struct crypt_key *key)
 {
 	AUTO(journal) struct journal *j = calloc(1, sizeof(*j));
 
@@ -157,8 +163,9 @@ struct journal *journal_open(const char *folder, const char *repository,
 		return NULL;
 	j->fd = -1;
 	j->folder_fd = make_folders(folder);
-	if (j->folder_fd < 0 || make_name(repository, group, j->name) < 0)
+	if (j->folder_fd < 0 || find_owner(repository, group, key, &j->owner) < 0)
 		return NULL;
+	digest_to_hex(&j->owner, j->name);
 	remove_forgotten(j->folder_fd);
 	j->fd = open_file(j->folder_fd, j->name);
 	if (j->fd < 0 || begin(j) < 0)

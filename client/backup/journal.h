@@ -4,12 +4,13 @@
  * done: so that one that was interrupted, however hard, does not compress and send them again
  * when it is repeated.
  *
- * A file for each repository and group: magic, the machine's boot id, then a digest of 32 bytes
- * for each chunk, written before it is stored.
+ * A file for each repository, group and key: magic, the machine's boot id, whose it is, then a
+ * digest of 32 bytes for each chunk, written before it is stored.
  *
  * Trust:   no more than a hint.  Whoever uses a digest asks the repository for its chunk first
  *          (repo_writer_reuse_chunk()).  After a reboot nothing is believed: when the machine
- *          went down, chunks may have a name on disk and no content yet.
+ *          went down, chunks may have a name on disk and no content yet.  Nor is a file that was
+ *          copied from another repository, group or key.
  * Bounds:  JOURNAL_DIGESTS_MAX; files that nobody has written to for JOURNAL_DAYS_MAX are
  *          removed by whoever comes next.
  * Errors:  none that matter: a backup without a journal is a backup.
@@ -19,6 +20,7 @@
 #define PXARFS_JOURNAL_H
 
 #include "archive/base/cleanup.h"
+#include "archive/crypt.h"
 #include "client/backup/known.h"
 #include "client/repo/snapshot.h"
 
@@ -32,9 +34,10 @@ enum {
 struct journal;
 
 /* The journal of a group's backups, in a folder that is made.  `repository` is as the user
- * spells it.  NULL when it cannot be had, or another process has it. */
+ * spells it, `key` what encrypts the chunks (NULL: nothing).  NULL when it cannot be had, or
+ * another process has it. */
 struct journal *journal_open(const char *folder, const char *repository,
-			     const struct snapshot_group *group);
+			     const struct snapshot_group *group, const struct crypt_key *key);
 
 /* Keeps the file: the next backup of the group finds it. */
 void journal_free(struct journal *j);

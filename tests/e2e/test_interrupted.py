@@ -198,6 +198,36 @@ def test_a_journal_is_a_hint_and_no_more(pxarfs, folder, repo, source, damage):
     assert other.read_bytes() == data
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "digests"])
+@pytest.mark.parametrize("other", ["repository", "group", "namespace", "key"])
+def test_anothers_journal_copied_over_the_own_one(pxarfs, folder, repo, source, other, whole):
+    """The file as it is is believed by nobody; its digests behind a true head are asked for."""
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    theirs, more = repo, {"group": ["--backup-id", "other"], "namespace": ["--ns", "other"],
+                          "key": ["--keyfile", GOLDEN / "keys/none.json"]}.get(other, [])
+    if other == "repository":
+        theirs = folder / "theirs"
+        pxarfs("init", theirs)
+    interrupt(pxarfs, theirs, args + more, signal.SIGKILL)
+    copied, = journals(pxarfs)
+    data = copied.read_bytes()
+    copied.unlink()
+    own = interrupt(pxarfs, repo, args, signal.SIGKILL, count=1)
+    journal, = journals(pxarfs)
+    assert journal.name != copied.name
+    journal.write_bytes(data if whole else journal.read_bytes()[:64] + data[64:])
+    done, summary = backup(pxarfs, repo, args)
+    assert ("going on with" in done.stderr) != whole
+    foreign = {data[at:at + 32].hex() for at in range(64, len(data), 32)}
+    for f in summary["files"]:
+        datastore.stream(repo, repo / summary["snapshot"] / f["filename"])
+        if other == "key":
+            assert foreign.isdisjoint(datastore.digests(repo / summary["snapshot"] / f["filename"]))
+    reused = sum(f["reused-chunks"] for f in summary["files"])
+    # of those that are there: none, or all that both have
+    assert reused == 0 if whole or other == "key" else 0 < reused <= len(own)
+
+
 def test_a_killed_backup_of_an_encrypted_image_is_gone_on_with(pxarfs, repo, image):
     key = ["--keyfile", GOLDEN / "keys/none.json"]
     args = [f"disk.img:{image}", *key]

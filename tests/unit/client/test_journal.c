@@ -47,7 +47,7 @@ static struct digest digest_of(unsigned i)
 
 static struct journal *open_journal(void)
 {
-	struct journal *j = journal_open(folder(), "/srv/store", &group);
+	struct journal *j = journal_open(folder(), "/srv/store", &group, NULL);
 
 	assert_non_null(j);
 	return j;
@@ -135,13 +135,46 @@ static void keeps_groups_and_repositories_apart(void **state)
 
 	(void)state;
 	add(j, 0, 10);
-	k = journal_open(folder(), "/srv/store", &other);
+	k = journal_open(folder(), "/srv/store", &other, NULL);
 	check(k, 0);
 	journal_free(k);
-	k = journal_open(folder(), "/srv/other", &group);
+	k = journal_open(folder(), "/srv/other", &group, NULL);
 	check(k, 0);
 	journal_free(k);
 	journal_free(j);
+}
+
+/* A copy of it under another's name, that is. */
+static void believes_nothing_of_anybody_elses(void **state)
+{
+	const uint8_t bytes[CRYPT_KEY_SIZE] = { 1 };
+	AUTO(crypt_key) struct crypt_key *key = NULL;
+	struct journal *j = open_journal();
+	char own[256];
+
+	(void)state;
+	assert_int_equal(crypt_key_new(&key, bytes, NULL), 0);
+	add(j, 0, 10);
+	snprintf(own, sizeof(own), "%s", file());
+	journal_free(j);
+	for (int i = 0; i < 3; i++) {
+		const char *const repository = i == 0 ? "/srv/other" : "/srv/store";
+		const struct snapshot_group *const g = i == 1 ? &other : &group;
+		struct crypt_key *const k = i == 2 ? key : NULL;
+		char name[256];
+
+		assert_int_equal(rename(own, store_path(&store, "kept")), 0);
+		journal_free(journal_open(folder(), repository, g, k));
+		snprintf(name, sizeof(name), "%s", file());
+		assert_int_equal(rename(store_path(&store, "kept"), name), 0);
+		j = journal_open(folder(), repository, g, k);
+		check(j, 0);
+		journal_finish(j);
+		journal_free(j);
+		j = open_journal();
+		add(j, 0, 10);
+		journal_free(j);
+	}
 }
 
 static void belongs_to_one_at_a_time(void **state)
@@ -149,7 +182,7 @@ static void belongs_to_one_at_a_time(void **state)
 	struct journal *j = open_journal();
 
 	(void)state;
-	assert_null(journal_open(folder(), "/srv/store", &group));
+	assert_null(journal_open(folder(), "/srv/store", &group, NULL));
 	journal_free(j);
 	journal_free(open_journal());
 }
@@ -220,7 +253,7 @@ static void is_bounded(void **state)
 static void removes_what_was_forgotten(void **state)
 {
 	const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
-	struct journal *j = journal_open(folder(), "/srv/store", &other);
+	struct journal *j = journal_open(folder(), "/srv/store", &other, NULL);
 
 	(void)state;
 	add(j, 0, 3);
@@ -239,7 +272,7 @@ static void does_without_where_it_cannot_write(void **state)
 {
 	(void)state;
 	store_write(&store, "cache", "a file");
-	assert_null(journal_open(folder(), "/srv/store", &group));
+	assert_null(journal_open(folder(), "/srv/store", &group, NULL));
 	journal_add(NULL, &(struct digest){ { 0 } });
 	journal_free(NULL);
 }
@@ -283,6 +316,7 @@ int main(void)
 		TEST(remembers_what_was_added),
 		TEST(forgets_when_all_is_done),
 		TEST(keeps_groups_and_repositories_apart),
+		TEST(believes_nothing_of_anybody_elses),
 		TEST(belongs_to_one_at_a_time),
 		TEST(survives_being_cut_anywhere),
 		TEST(believes_nothing_of_another_boot_or_form),
