@@ -17,8 +17,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define VERSIONS ".versions" /* in each group; found by look-up only */
-
 enum {
 	FOLDER_MODE = S_IFDIR | 0555,
 	FILE_MODE = S_IFREG | 0400, /* whole disks, and files that had their own owners */
@@ -232,7 +230,7 @@ static struct node *find_child(struct request *rq, struct node *folder, const ch
 
 	repo_tree_lock(tree_of(rq));
 	child = repo_tree_child(tree_of(rq), folder, name);
-	if (!child && folder->kind == NODE_GROUP && strcmp(name, VERSIONS) == 0)
+	if (!child && folder->kind == NODE_GROUP && strcmp(name, REPO_TREE_VERSIONS) == 0)
 		child = repo_tree_add(tree_of(rq), folder, NODE_VERSIONS, name, NULL);
 	if (folder->kind == NODE_NS && (!child || child->kind == NODE_LINK))
 		child = repo_tree_alias(tree_of(rq), folder, name);

@@ -198,13 +198,16 @@ static int describe_link(struct request *rq, struct node *folder, const struct p
 			 const struct node *snapshot, struct fuse_entry_param *out)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(SESSION_TARGET_SIZE_MAX + 1);
-	struct node *link;
+	struct node *link = NULL;
+	bool is_gone;
 
 	if (put_link_text(&text, p, snapshot) < 0)
 		return -ENAMETOOLONG;
 	repo_tree_lock(tree_of(rq));
-	link = repo_tree_child(tree_of(rq), folder, snapshot->name);
-	if (!link)
+	is_gone = folder->is_gone || snapshot->is_gone;
+	if (!is_gone)
+		link = repo_tree_child(tree_of(rq), folder, snapshot->name);
+	if (!is_gone && !link)
 		link = repo_tree_add(tree_of(rq), folder, NODE_LINK, snapshot->name,
 				     (const char *)text.data);
 	if (link) {
@@ -212,6 +215,8 @@ static int describe_link(struct request *rq, struct node *folder, const struct p
 		ops_repo_stat(rq, link, out);
 	}
 	repo_tree_unlock(tree_of(rq));
+	if (is_gone)
+		return -ESTALE;
 	return link ? 0 : -ENOMEM;
 }
 
@@ -238,14 +243,18 @@ static int describe_folder(struct request *rq, struct node *folder, const char *
 			   struct fuse_entry_param *out)
 {
 	struct node *child;
+	bool is_gone;
 
 	repo_tree_lock(tree_of(rq));
+	is_gone = folder->is_gone;
 	child = repo_tree_child(tree_of(rq), folder, name);
 	if (!child)
 		child = repo_tree_add(tree_of(rq), folder, NODE_VERSIONS, name, NULL);
 	if (child)
 		ops_repo_stat(rq, child, out);
 	repo_tree_unlock(tree_of(rq));
+	if (is_gone)
+		return -ESTALE;
 	return child ? 0 : -ENOMEM;
 }
 
@@ -321,9 +330,9 @@ int ops_versions_lookup(struct request *rq, struct node *folder)
 
 /* --- listing --- */
 
-static uint64_t cookie_of(const struct node *snapshot)
+static uint64_t cookie_of(int64_t time)
 {
-	return (uint64_t)snapshot->u.snapshot.time + OPS_REPO_DOTS_COUNT;
+	return (uint64_t)time + OPS_REPO_DOTS_COUNT;
 }
 
 /* The row of the version found last; false: the answer is full.  Without attributes: these need
@@ -333,9 +342,12 @@ static bool put_version(struct request *rq, uint64_t cookie)
 	struct fuse_entry_param e = { .attr.st_ino = INODE_UNKNOWN,
 				      .attr.st_mode = rq->found_type };
 
-	if (rq->found && !ops_put_row(rq, rq->found->name, &e, cookie))
+	char name[SNAPSHOT_TIME_TEXT_SIZE];
+
+	if (rq->found_time && (snapshot_time_format(rq->found_time, name) < 0 ||
+			       !ops_put_row(rq, name, &e, cookie)))
 		return false;
-	rq->found = NULL;
+	rq->found_time = 0;
 	return true;
 }
 
@@ -343,9 +355,9 @@ static bool put_version(struct request *rq, uint64_t cookie)
  * there is nothing behind it, and nobody goes through all snapshots to learn that. */
 static bool find_version(struct request *rq, const struct node *snapshot, bool is_readable)
 {
-	if (!put_version(rq, rq->found ? cookie_of(rq->found) : 0))
+	if (!put_version(rq, cookie_of(rq->found_time)))
 		return false;
-	rq->found = snapshot;
+	rq->found_time = snapshot->u.snapshot.time;
 	rq->found_type = 0;
 	if (is_readable)
 		rq->found_type = metadata_is_directory(&rq->entry.meta) ?
@@ -357,7 +369,7 @@ static bool find_version(struct request *rq, const struct node *snapshot, bool i
 /* One more snapshot: 0, or 1 when the answer is full.  -EAGAIN and others. */
 static int list_snapshot(struct request *rq, const struct place *p, struct node *snapshot)
 {
-	bool is_first = rq->offset == cookie_of(snapshot);
+	bool is_first = rq->offset == cookie_of(snapshot->u.snapshot.time);
 	const struct tree *tree;
 	struct digest version;
 	int rc = look(rq, snapshot, p->archive->name, (const char *)p->path.data, &tree);

@@ -20,16 +20,60 @@ void repo_tree_unlock(struct repo_tree *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void repo_tree_pin(struct repo_tree *t)
+{
+	pthread_rwlock_rdlock(&t->pins);
+}
+
+void repo_tree_unpin(struct repo_tree *t)
+{
+	pthread_rwlock_unlock(&t->pins);
+}
+
+void repo_tree_begin_discard(struct repo_tree *t)
+{
+	pthread_rwlock_wrlock(&t->pins);
+}
+
+void repo_tree_end_discard(struct repo_tree *t)
+{
+	pthread_rwlock_unlock(&t->pins);
+}
+
 /* --- nodes; under the lock --- */
+
+static struct node **id_row(const struct repo_tree *t, uint64_t id)
+{
+	return &t->ids[id & (t->capacity - 1)];
+}
+
+static struct node *find_id(const struct repo_tree *t, uint64_t id)
+{
+	struct node *node = *id_row(t, id);
+
+	while (node && node->id != id)
+		node = node->id_next;
+	return node;
+}
 
 struct node *repo_tree_node(struct repo_tree *t, uint64_t id)
 {
 	struct node *node;
 
 	repo_tree_lock(t);
-	node = id < t->count ? t->nodes[id] : NULL;
+	node = find_id(t, id);
 	repo_tree_unlock(t);
 	return node && node->kind != NODE_NAMESPACES ? node : NULL;
+}
+
+size_t repo_tree_count(struct repo_tree *t)
+{
+	size_t count;
+
+	repo_tree_lock(t);
+	count = t->count;
+	repo_tree_unlock(t);
+	return count;
 }
 
 static size_t name_row(const struct repo_tree *t, const struct node *parent, const char *name)
@@ -47,7 +91,7 @@ struct node *repo_tree_child(struct repo_tree *t, const struct node *parent, con
 	struct node *node = t->names[name_row(t, parent, name)];
 
 	while (node && (node->parent != parent || strcmp(node->name, name) != 0))
-		node = node->hash_next;
+		node = node->name_next;
 	return node;
 }
 
@@ -67,7 +111,7 @@ struct node *repo_tree_alias(struct repo_tree *t, struct node *ns, const char *n
 
 struct node *repo_tree_after(struct repo_tree *t, const struct node *parent, uint64_t id)
 {
-	struct node *node = id < t->count ? t->nodes[id] : NULL;
+	struct node *node = find_id(t, id);
 
 	/* The usual case: the one before is still there. */
 	if (node && node->parent == parent && !node->is_gone && id > 0)
@@ -77,40 +121,58 @@ struct node *repo_tree_after(struct repo_tree *t, const struct node *parent, uin
 	return node;
 }
 
-static void hash_add(struct repo_tree *t, struct node *node)
+static void add_name(struct repo_tree *t, struct node *node)
 {
 	struct node **row = &t->names[name_row(t, node->parent, node->name)];
 
-	node->hash_next = *row;
+	node->name_next = *row;
 	*row = node;
 }
 
-static void hash_remove(struct repo_tree *t, struct node *node)
+static void remove_name(struct repo_tree *t, struct node *node)
 {
 	struct node **link = &t->names[name_row(t, node->parent, node->name)];
 
 	while (*link != node)
-		link = &(*link)->hash_next;
-	*link = node->hash_next;
+		link = &(*link)->name_next;
+	*link = node->name_next;
+}
+
+static void add_id(struct repo_tree *t, struct node *node)
+{
+	struct node **row = id_row(t, node->id);
+
+	node->id_next = *row;
+	*row = node;
+}
+
+static void remove_id(struct repo_tree *t, struct node *node)
+{
+	struct node **link = id_row(t, node->id);
+
+	while (*link != node)
+		link = &(*link)->id_next;
+	*link = node->id_next;
 }
 
 static bool grow(struct repo_tree *t)
 {
 	size_t capacity = t->capacity ? 2 * t->capacity : NODES_MIN;
-	struct node **names = calloc(capacity, sizeof(struct node *)), **nodes;
+	AUTO(free) struct node **names = calloc(capacity, sizeof(struct node *));
+	AUTO(free) struct node **ids = calloc(capacity, sizeof(struct node *));
 
-	nodes = names ? realloc(t->nodes, capacity * sizeof(struct node *)) : NULL;
-	if (!nodes) {
-		free(names);
+	if (!names || !ids)
 		return false;
-	}
 	free(t->names);
-	t->nodes = nodes;
-	t->names = names;
+	free(t->ids);
+	t->names = steal(&names);
+	t->ids = steal(&ids);
 	t->capacity = capacity;
-	for (size_t i = 0; i < t->count; i++)
-		if (nodes[i]->parent && !nodes[i]->is_gone)
-			hash_add(t, nodes[i]);
+	for (struct node *node = t->oldest; node; node = node->newer) {
+		add_id(t, node);
+		if (node->parent && !node->is_gone)
+			add_name(t, node);
+	}
 	return true;
 }
 
@@ -132,24 +194,61 @@ static struct node *node_new(struct repo_tree *t, struct node *parent, enum node
 	memcpy(node->name, name, name_size);
 	if (stored)
 		node->stored = memcpy(node->name + name_size, stored, stored_size);
-	node->id = t->count;
+	node->id = t->next_id++;
 	node->kind = kind;
 	node->tree = t;
 	node->parent = parent;
+	if (parent)
+		parent->below_count++;
 	node->source.load = load;
 	node->source.wrap = wrap;
-	t->nodes[t->count++] = node;
+	node->older = t->newest;
+	*(t->newest ? &t->newest->newer : &t->oldest) = node;
+	t->newest = node;
+	t->count++;
+	add_id(t, node);
 	return node;
+}
+
+/* Of a node that is in no list but that of all. */
+static void node_free(struct repo_tree *t, struct node *node)
+{
+	*(node->older ? &node->older->newer : &t->oldest) = node->newer;
+	*(node->newer ? &node->newer->older : &t->newest) = node->older;
+	t->count--;
+	remove_id(t, node);
+	if (node->parent)
+		node->parent->below_count--;
+	if (node->kind == NODE_SNAPSHOT)
+		free(node->u.snapshot.snap);
+	free(node);
+}
+
+bool repo_tree_is_useless(struct repo_tree *t, const struct node *node)
+{
+	bool useless;
+
+	repo_tree_lock(t);
+	useless = node->below_count == 0;
+	repo_tree_unlock(t);
+	return useless && fetch_is_idle(t->params.fetch, &node->source);
+}
+
+void repo_tree_discard(struct repo_tree *t, struct node *node)
+{
+	repo_tree_lock(t);
+	node_free(t, node);
+	repo_tree_unlock(t);
 }
 
 struct node *repo_tree_add(struct repo_tree *t, struct node *parent, enum node_kind kind,
 			   const char *name, const char *stored)
 {
-	struct node *node = node_new(t, parent, kind, name, stored);
+	struct node *node = parent->is_gone ? NULL : node_new(t, parent, kind, name, stored);
 
 	if (!node)
 		return NULL;
-	hash_add(t, node);
+	add_name(t, node);
 	node->prev = parent->last;
 	if (parent->last)
 		parent->last->next = node;
@@ -159,8 +258,18 @@ struct node *repo_tree_add(struct repo_tree *t, struct node *parent, enum node_k
 	return node;
 }
 
+static void mark_gone(struct repo_tree *t, struct node *node, struct repo_tree_gone *gone)
+{
+	node->last = NULL;
+	node->is_gone = true;
+	remove_name(t, node);
+	node->next = NULL;
+	*(gone->last ? &gone->last->next : &gone->first) = node;
+	gone->last = node;
+}
+
 /* And all below it, without recursion. */
-static void mark_gone(struct repo_tree *t, struct node *top)
+static void mark_all_gone(struct repo_tree *t, struct node *top, struct repo_tree_gone *gone)
 {
 	struct node *node = top;
 
@@ -171,17 +280,16 @@ static void mark_gone(struct repo_tree *t, struct node *top)
 			node = node->first;
 			continue;
 		}
-		node->last = NULL;
-		node->is_gone = true;
-		hash_remove(t, node);
+		if (node != top)
+			parent->first = node->next;
+		mark_gone(t, node, gone);
 		if (node == top)
 			return;
-		parent->first = node->next;
 		node = parent;
 	}
 }
 
-void repo_tree_detach(struct repo_tree *t, struct node *node, struct node **gone)
+void repo_tree_detach(struct repo_tree *t, struct node *node, struct repo_tree_gone *gone)
 {
 	struct node *parent = node->parent;
 
@@ -193,29 +301,27 @@ void repo_tree_detach(struct repo_tree *t, struct node *node, struct node **gone
 		node->next->prev = node->prev;
 	else
 		parent->last = node->prev;
-	mark_gone(t, node);
-	node->next = *gone;
-	*gone = node;
+	node->is_top = true;
+	mark_all_gone(t, node, gone);
 }
 
-void repo_tree_tell_gone(struct repo_tree *t, struct node *gone)
+void repo_tree_tell_gone(struct repo_tree *t, struct repo_tree_gone *gone)
 {
-	for (struct node *next; gone; gone = next) {
-		next = gone->next;
-		if (t->params.gone)
-			t->params.gone(t->params.arg, gone);
+	for (struct node *node = gone->first, *next; node; node = next) {
+		next = node->next;
+		t->params.gone(t->params.arg, node);
 	}
 }
 
 void repo_tree_remove(struct repo_tree *t, struct node *node)
 {
-	struct node *gone = NULL;
+	struct repo_tree_gone gone = { 0 };
 
 	repo_tree_lock(t);
 	if (!node->is_gone && node->parent)
 		repo_tree_detach(t, node, &gone);
 	repo_tree_unlock(t);
-	repo_tree_tell_gone(t, gone);
+	repo_tree_tell_gone(t, &gone);
 }
 
 /* --- names --- */
@@ -364,7 +470,7 @@ static int want_list(struct repo_tree *t, struct node *node, struct fetch_want *
 }
 
 static int want_snapshots(struct repo_tree *t, struct node *group, struct fetch_want *want,
-			  struct node **gone)
+			  struct repo_tree_gone *gone)
 {
 	int rc = want_list(t, list_of(t, group), want);
 
@@ -377,7 +483,8 @@ static int want_snapshots(struct repo_tree *t, struct node *group, struct fetch_
 int repo_tree_is_fresh(struct repo_tree *t, struct node *node, struct fetch_want *want,
 		       struct err *err)
 {
-	struct node *gone = NULL, *list;
+	struct repo_tree_gone gone = { 0 };
+	struct node *list;
 	int rc = 0;
 
 	repo_tree_lock(t);
@@ -391,14 +498,14 @@ int repo_tree_is_fresh(struct repo_tree *t, struct node *node, struct fetch_want
 	if (node->is_gone)
 		rc = -ESTALE;
 	repo_tree_unlock(t);
-	repo_tree_tell_gone(t, gone);
+	repo_tree_tell_gone(t, &gone);
 	return rc == -ESTALE ? err_set(err, ESTALE, "it is not there any more") : rc;
 }
 
 int repo_tree_has_children(struct repo_tree *t, struct node *node, struct fetch_want *want,
 			   struct err *err)
 {
-	struct node *gone = NULL;
+	struct repo_tree_gone gone = { 0 };
 	int rc = repo_tree_is_fresh(t, node, want, err);
 
 	if (rc < 0)
@@ -412,7 +519,7 @@ int repo_tree_has_children(struct repo_tree *t, struct node *node, struct fetch_
 		rc = want_snapshots(t, node, want, &gone);
 	}
 	repo_tree_unlock(t);
-	repo_tree_tell_gone(t, gone);
+	repo_tree_tell_gone(t, &gone);
 	return rc;
 }
 
@@ -449,25 +556,26 @@ static int wait_for(struct repo_tree *t, struct node *list)
 	return rc;
 }
 
+/* The oldest node after this one that is due. */
+static struct node *next_due(struct repo_tree *t, const struct node *node)
+{
+	struct node *due;
+
+	repo_tree_lock(t);
+	/* A group comes after its namespace, so that has been listed then. */
+	for (due = node ? node->newer : t->oldest; due; due = due->newer)
+		if (due->is_entered && !due->is_gone &&
+		    (due->kind == NODE_NS || due->listed_ms == 0))
+			break;
+	repo_tree_unlock(t);
+	return due;
+}
+
 void repo_tree_look_again(struct repo_tree *t)
 {
-	for (uint64_t id = 0;; id++) {
-		struct node *node, *list = NULL;
-		bool end;
-
-		repo_tree_lock(t);
-		end = id >= t->count;
-		node = end ? NULL : t->nodes[id];
-		/* A group that is due: its namespace was made before it, so that has been listed. */
-		if (node && node->is_entered && !node->is_gone &&
-		    (node->kind == NODE_NS || node->listed_ms == 0))
-			list = node;
-		repo_tree_unlock(t);
-		if (end)
+	for (struct node *list = NULL; (list = next_due(t, list));)
+		if (wait_for(t, list) == -ECANCELED)
 			return;
-		if (list && wait_for(t, list) == -ECANCELED)
-			return;
-	}
 }
 
 /* --- beginning and end --- */
@@ -493,11 +601,17 @@ int repo_tree_new(struct repo_tree **out, const struct repo_tree_params *params,
 		  struct err *err)
 {
 	AUTO(repo_tree) struct repo_tree *t = calloc(1, sizeof(*t));
+	pthread_rwlockattr_t attr;
 	int rc;
 
 	if (!t)
 		return err_set(err, ENOMEM, "out of memory");
 	t->params = *params;
+	/* Who discards waits for those who are at it, however many come after them. */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&t->pins, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&t->lock, NULL);
 	rc = init(t, err);
 	if (rc == 0)
@@ -507,16 +621,14 @@ int repo_tree_new(struct repo_tree **out, const struct repo_tree_params *params,
 
 void repo_tree_drain(struct repo_tree *t)
 {
-	for (size_t i = 0;; i++) {
-		struct node *node;
+	struct node *node = t->root;
 
+	while (node) {
+		fetch_drain(t->params.fetch, &node->source);
 		/* One that is under way may still add some. */
 		repo_tree_lock(t);
-		node = i < t->count ? t->nodes[i] : NULL;
+		node = node->newer;
 		repo_tree_unlock(t);
-		if (!node)
-			return;
-		fetch_drain(t->params.fetch, &node->source);
 	}
 }
 
@@ -525,10 +637,11 @@ void repo_tree_free(struct repo_tree *t)
 	if (!t)
 		return;
 	repo_tree_drain(t);
-	for (size_t i = 0; i < t->count; i++)
-		free(t->nodes[i]);
-	free(t->nodes);
+	while (t->newest)
+		node_free(t, t->newest);
+	free(t->ids);
 	free(t->names);
 	pthread_mutex_destroy(&t->lock);
+	pthread_rwlock_destroy(&t->pins);
 	free(t);
 }

@@ -14,7 +14,10 @@
  * A folder's mtime is its newest snapshot's time, or when something else was seen to change: it
  * moves with each change, by which the kernel knows that a listing it keeps is old.
  *
- * Owner:   nodes live as long as the tree: some 150 bytes for each thing ever shown.
+ * Owner:   a node, some 200 bytes, lives at least until it is gone and the kernel was told so; then
+ *          it is discarded as soon as no load and no node below it needs it.  Whoever comes upon nodes
+ *          pins them all while he uses them.  Numbers are not used again, so what the kernel or a
+ *          request has of a discarded node means nothing any more, without anybody's keeping a list.
  * Threads: any number.  Fields marked (L) are read and written under repo_tree_lock(), a leaf;
  *          those marked (S) under the lock of snaps.c; the others are constant.
  * Trust:   names come from the repository; what is no name of its kind is not shown.
@@ -43,6 +46,7 @@ struct node {
 	uint64_t id; /* in its inode number, ascending as nodes appear; 0: the root */
 	enum node_kind kind;
 	bool is_gone; /* (L) */
+	bool is_top; /* (L) it is gone, and what it was in was there then */
 	bool is_entered; /* (L) a namespace or group of which a snapshot was entered */
 	uint32_t slot; /* of an archive that was opened, else 0; written under (S) and (L) */
 	uint32_t stamp; /* (L) of the listing that showed it last */
@@ -50,8 +54,11 @@ struct node {
 	bool was_listed; /* (L) its children were, once */
 	struct repo_tree *tree;
 	struct node *parent; /* NULL: the root, or not shown */
-	struct node *hash_next; /* (L) */
+	struct node *name_next, *id_next; /* (L) chains of the tables by name and by id */
+	struct node *older, *newer; /* (L) all nodes by id */
+	struct node *slot_next; /* (S) a chain of the archives by slot */
 	struct node *first, *last, *next, *prev; /* (L) children by id; siblings */
+	size_t below_count; /* (L) nodes whose parent it is, gone ones too */
 	int64_t mtime_ns; /* (L) */
 	uint64_t listed_ms; /* (L) when its children were; 0: never, or they have changed */
 	struct fetch_source source; /* whatever has to be loaded for it */
@@ -62,19 +69,20 @@ struct node {
 		} group;
 		struct {
 			int64_t time;
-			struct snap *snap; /* (S) NULL: nobody has entered it */
+			struct snap *snap; /* (S) NULL: nobody has entered it; freed with it */
 		} snapshot;
 		struct {
 			uint64_t size; /* (L) of a blob UINT64_MAX until it is known */
 			struct opened *opened; /* (S) an archive or image, while it is open */
 		} file;
-		struct node *target; /* of a group's "latest" */
 	} u;
 	const char *stored; /* a file's stored name, a link's text; behind `name` */
 	char name[]; /* "" of the root */
 };
 
 struct repo_tree;
+
+#define REPO_TREE_VERSIONS ".versions" /* in a group that was asked for it */
 
 struct repo_tree_params {
 	struct repo *repo;
@@ -85,8 +93,9 @@ struct repo_tree_params {
 	/* Bring what a snapshot or a file needs; as fetch_source.load. */
 	int (*load)(void *arg, struct node *node, struct fetch_worker *worker, uint64_t index,
 		    struct chunk *chunk, struct err *err);
-	/* A child has gone; called without the lock, on any thread, and must not block. */
-	void (*gone)(void *arg, const struct node *child);
+	/* A node has gone, and before it all that was below it: it is the callee's, `next` and all, to
+	 * be discarded.  Called without the lock, on any thread, and must not block. */
+	void (*gone)(void *arg, struct node *node);
 	void *arg;
 };
 
@@ -103,7 +112,22 @@ void repo_tree_drain(struct repo_tree *t);
 void repo_tree_lock(struct repo_tree *t);
 void repo_tree_unlock(struct repo_tree *t);
 
-/* The node of an id; NULL: there never was one. */
+/* No node is discarded in between.  Not twice on one thread, nor to wait for anything. */
+void repo_tree_pin(struct repo_tree *t);
+void repo_tree_unpin(struct repo_tree *t);
+
+/* The same the other way round: nobody has pinned nodes, so that they can be discarded. */
+void repo_tree_begin_discard(struct repo_tree *t);
+void repo_tree_end_discard(struct repo_tree *t);
+
+/* Whether a node that is gone is of no use to any load or other node.  In between these two. */
+bool repo_tree_is_useless(struct repo_tree *t, const struct node *node);
+void repo_tree_discard(struct repo_tree *t, struct node *node);
+
+/* How many there are. */
+size_t repo_tree_count(struct repo_tree *t);
+
+/* The node of an id; NULL: there never was one, or it was discarded. */
 struct node *repo_tree_node(struct repo_tree *t, uint64_t id);
 
 /* The child of that name; NULL: none.  Under the lock. */
@@ -122,7 +146,7 @@ static inline bool repo_tree_is_hidden(const struct node *node)
 /* The first child whose id is greater than `id`; NULL: none.  Under the lock. */
 struct node *repo_tree_after(struct repo_tree *t, const struct node *parent, uint64_t id);
 
-/* A new child; NULL without memory.  Under the lock. */
+/* A new child; NULL without memory, or if the parent is gone.  Under the lock. */
 struct node *repo_tree_add(struct repo_tree *t, struct node *parent, enum node_kind kind,
 			   const char *name, const char *stored);
 
@@ -151,7 +175,8 @@ void repo_tree_name(struct repo_tree *t, const struct node *node, struct snapsho
 /* "ns/prod/host/web1/2027-01-15T08:00:02Z/root.pxar", for messages; cut off at `size`. */
 void repo_tree_path(const struct node *node, char *out, size_t size);
 
-/* List again, waiting, the groups of which snapshots were entered, where they have changed. */
+/* List again, waiting, the groups of which snapshots were entered, where they have changed.  On the
+ * thread that discards nodes. */
 void repo_tree_look_again(struct repo_tree *t);
 
 #endif

@@ -29,8 +29,7 @@ struct listing {
 	bool no_memory;
 	bool changed[TYPES_MAX]; /* of a namespace, by type; else [0] */
 	int64_t newest;
-	struct node *newest_node;
-	struct node *gone;
+	struct repo_tree_gone gone;
 };
 
 /* Seconds become the time of a folder, if they are later than that; else it was changed now. */
@@ -225,10 +224,8 @@ static void add_snapshot(struct listing *l, int64_t time)
 		touch(node, time, false);
 	}
 	l->changed[0] |= is_new;
-	if (time > l->newest) {
+	if (time > l->newest)
 		l->newest = time;
-		l->newest_node = node;
-	}
 }
 
 static int visit_snapshot(void *arg, const struct repo_snapshot_info *info)
@@ -246,22 +243,45 @@ static int visit_snapshot(void *arg, const struct repo_snapshot_info *info)
 /* The kernel keeps a link's target, so another target is another link. */
 static void link_latest(struct listing *l)
 {
-	struct node *link = repo_tree_child(l->tree, l->node, LATEST);
+	struct node *link = repo_tree_child(l->tree, l->node, LATEST), *newest = NULL;
+	char name[SNAPSHOT_TIME_TEXT_SIZE];
 
-	if (link && link->u.target == l->newest_node)
+	if (snapshot_time_format(l->newest, name) == 0)
+		newest = repo_tree_child(l->tree, l->node, name);
+	if (link && newest && strcmp(link->stored, name) == 0)
 		return;
 	if (link)
 		repo_tree_detach(l->tree, link, &l->gone);
-	if (!l->newest_node)
+	if (!newest)
 		return;
-	link = repo_tree_add(l->tree, l->node, NODE_LINK, LATEST,
-			     l->newest_node->name);
+	link = repo_tree_add(l->tree, l->node, NODE_LINK, LATEST, name);
 	if (!link) {
 		l->no_memory = true;
 		return;
 	}
-	link->u.target = l->newest_node;
-	link->mtime_ns = l->newest_node->mtime_ns;
+	link->mtime_ns = newest->mtime_ns;
+}
+
+/* What is next in a walk over all that is below `top`. */
+static struct node *next_below(const struct node *top, struct node *node)
+{
+	if (node->first)
+		return node->first;
+	while (node != top && !node->next)
+		node = node->parent;
+	return node == top ? NULL : node->next;
+}
+
+/* Versions of folders are links into snapshots, and go with them. */
+static void sweep_versions(struct listing *l)
+{
+	struct node *top = repo_tree_child(l->tree, l->node, REPO_TREE_VERSIONS), *next;
+
+	for (struct node *node = top; node; node = next) {
+		next = next_below(top, node);
+		if (node->kind == NODE_LINK && !repo_tree_child(l->tree, l->node, node->name))
+			repo_tree_detach(l->tree, node, &l->gone);
+	}
 }
 
 static void sweep_snapshots(struct listing *l)
@@ -276,6 +296,8 @@ static void sweep_snapshots(struct listing *l)
 		}
 	}
 	link_latest(l);
+	if (l->gone.first)
+		sweep_versions(l);
 	touch(l->node, l->newest, l->changed[0] && l->node->was_listed);
 }
 
@@ -325,17 +347,20 @@ static int list_failed(struct listing *l, int rc, struct err *err)
 {
 	struct repo_tree *t = l->tree;
 	uint64_t grace = t->params.refresh_ms < GRACE_MS ? t->params.refresh_ms : GRACE_MS;
-	bool was_listed;
+	bool is_gone, was_listed;
 
 	if (rc == -ENOENT && l->node->kind == NODE_NS && l->node != t->root) {
 		repo_tree_remove(t, l->node);
 		return -ESTALE;
 	}
 	repo_tree_lock(t);
+	is_gone = l->node->is_gone;
 	was_listed = l->node->was_listed && rc != -ENOMEM && rc != -ECANCELED;
 	if (was_listed)
 		l->node->listed_ms = clock_now_ms() - t->params.refresh_ms + grace;
 	repo_tree_unlock(t);
+	if (is_gone)
+		return -ESTALE;
 	if (!was_listed)
 		return rc == -ENOENT || rc == -EAGAIN ? -EIO : rc;
 	log_warn("shown as it was before: %s", err_text(err, rc));
@@ -356,7 +381,7 @@ int repo_tree_list(struct node *node, struct err *err)
 		repo_tree_lock(t);
 		sweep(&l);
 		repo_tree_unlock(t);
-		repo_tree_tell_gone(t, l.gone);
+		repo_tree_tell_gone(t, &l.gone);
 	}
 	if (rc == 0) {
 		repo_tree_lock(t);
@@ -366,7 +391,7 @@ int repo_tree_list(struct node *node, struct err *err)
 	return rc;
 }
 
-void repo_tree_list_single(struct node *group, struct node **gone)
+void repo_tree_list_single(struct node *group, struct repo_tree_gone *gone)
 {
 	struct repo_tree *t = group->tree;
 	struct listing l = { .tree = t, .node = group, .stamp = ++t->stamp };

@@ -14,10 +14,12 @@ struct repo_tree {
 	struct snapshot_name snapshot; /* the root, where that is one */
 	char ns[SNAPSHOT_NS_SIZE_MAX + 1];
 
+	pthread_rwlock_t pins; /* taken before all others */
 	pthread_mutex_t lock; /* guards all below and fields of nodes */
-	struct node **nodes; /* by id */
+	struct node *oldest, *newest; /* all there are */
 	size_t count, capacity;
-	struct node **names; /* hashed by parent and name, chained; `capacity` of them */
+	struct node **ids, **names; /* tables with `capacity` chains, the latter by parent and name */
+	uint64_t next_id;
 	struct node *root, *namespaces;
 	uint32_t stamp;
 };
@@ -30,17 +32,21 @@ static inline int64_t repo_tree_ns(int64_t seconds)
 	return seconds < INT64_MAX / second ? seconds * second : INT64_MAX - second;
 }
 
-/* Take a node out, and put it before the others that have gone, linked by `next`.  Under the
- * lock. */
-void repo_tree_detach(struct repo_tree *t, struct node *node, struct node **gone);
+/* Nodes that have gone, linked by `next`, each behind those that were below it. */
+struct repo_tree_gone {
+	struct node *first, *last;
+};
+
+/* Take a node out, and all below it.  Under the lock. */
+void repo_tree_detach(struct repo_tree *t, struct node *node, struct repo_tree_gone *gone);
 
 /* Without the lock. */
-void repo_tree_tell_gone(struct repo_tree *t, struct node *gone);
+void repo_tree_tell_gone(struct repo_tree *t, struct repo_tree_gone *gone);
 
 /* List the children of NODE_NAMESPACES, a namespace or a group; blocks. */
 int repo_tree_list(struct node *node, struct err *err);
 
 /* A group whose only snapshot its namespace's listing knows.  Under the lock. */
-void repo_tree_list_single(struct node *group, struct node **gone);
+void repo_tree_list_single(struct node *group, struct repo_tree_gone *gone);
 
 #endif

@@ -107,7 +107,7 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->failure = rq->scan_failure = 0;
 	rq->scan_time = INT64_MAX;
 	rq->has_version = false;
-	rq->found = NULL;
+	rq->found_time = 0;
 	rq->meta.is_missing = false;
 	rq->bad_count = 0;
 	rq->err.text[0] = '\0';
@@ -436,23 +436,33 @@ static int enter(struct request *rq)
 	return rc;
 }
 
+/* Once; false: it is over, or somebody else's. */
+static bool run(struct request *rq)
+{
+	int rc = enter(rq);
+
+	if (rc == 0)
+		rc = rq->run(rq);
+	if (rc == -EAGAIN)
+		return park(rq);
+	if (rc == 0)
+		request_end(rq);
+	else
+		request_fail(rq, rc);
+	return false;
+}
+
 void request_go(struct request *rq)
 {
-	while (absorb(rq)) {
-		int rc = enter(rq);
+	struct snaps *snaps = rq->mount->snaps;
+	bool again = true;
 
-		if (rc == 0)
-			rc = rq->run(rq);
-		if (rc == 0) {
-			request_end(rq);
-			return;
-		}
-		if (rc != -EAGAIN) {
-			request_fail(rq, rc);
-			return;
-		}
-		if (!park(rq))
-			return;
+	while (again && absorb(rq)) {
+		if (snaps)
+			repo_tree_pin(snaps_tree(snaps));
+		again = run(rq);
+		if (snaps)
+			repo_tree_unpin(snaps_tree(snaps));
 	}
 }
 

@@ -23,6 +23,9 @@
  * Lock order: libfuse's lock of a request (held in the interrupt callback), then ours, then
  * the fetcher's.  Nothing is answered under our lock.
  *
+ * In a mount of many snapshots all nodes are pinned while an operation runs, and until what it waits
+ * for has been asked for: it keeps no node from one run to the next.
+ *
  * Owner:   requests come out of a pool and go back to it with their answer.
  * Threads: a request belongs to the thread that runs it.
  */
@@ -94,7 +97,7 @@ struct request {
 	int scan_failure; /* why one of them could not be looked at */
 	bool has_version; /* `version` is what the last one had */
 	struct digest version;
-	const struct node *found; /* a version that is yet to be put down, and its type */
+	int64_t found_time; /* of a version that is yet to be put down, or 0; and its type */
 	mode_t found_type;
 	bool steps_over_damage; /* a damaged metadata chunk is told to run(), see below */
 	struct folder *folder; /* with a reference */

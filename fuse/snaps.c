@@ -80,46 +80,103 @@ struct stream *snaps_image(struct shown *shown)
 	return ((struct opened *)shown)->image;
 }
 
+static struct node **slot_row(const struct snaps_slots *slots, uint32_t slot)
+{
+	return &slots->rows[slot & (slots->capacity - 1)];
+}
+
 struct node *snaps_at(struct snaps *s, uint32_t slot)
 {
-	const struct inode_class *class_ = inode_class_of_slot(slot);
-	const struct snaps_slots *slots = &s->slots[class_ - INODE_CLASS];
 	struct node *node = NULL;
 
 	pthread_mutex_lock(&s->lock);
-	if (slot >= class_->slot_begin && slot - class_->slot_begin < slots->count)
-		node = slots->nodes[slot - class_->slot_begin];
+	if (s->slots.count > 0)
+		for (node = *slot_row(&s->slots, slot); node && node->slot != slot;)
+			node = node->slot_next;
 	pthread_mutex_unlock(&s->lock);
 	return node;
 }
 
+static void add_slot(struct snaps_slots *slots, struct node *archive)
+{
+	struct node **row = slot_row(slots, archive->slot);
+
+	archive->slot_next = *row;
+	*row = archive;
+}
+
 static bool grow_slots(struct snaps_slots *slots)
 {
-	uint32_t capacity = slots->capacity ? 2 * slots->capacity : SLOTS_MIN;
-	struct node **nodes = realloc(slots->nodes, capacity * sizeof(struct node *));
+	struct snaps_slots larger = *slots;
 
-	if (!nodes)
+	larger.capacity = slots->capacity ? 2 * slots->capacity : SLOTS_MIN;
+	larger.rows = calloc(larger.capacity, sizeof(struct node *));
+	if (!larger.rows)
 		return false;
-	slots->nodes = nodes;
-	slots->capacity = capacity;
+	for (size_t i = 0; i < slots->capacity; i++)
+		for (struct node *node = slots->rows[i], *next; node; node = next) {
+			next = node->slot_next;
+			add_slot(&larger, node);
+		}
+	free(slots->rows);
+	*slots = larger;
 	return true;
 }
 
-/* The next one of a class; 0: there is none. */
-static uint32_t take_slot(struct snaps *s, const struct inode_class *class_, struct node *archive)
+/* Under the lock. */
+static void set_slot(struct snaps *s, struct node *archive, uint32_t slot)
 {
-	struct snaps_slots *slots = &s->slots[class_ - INODE_CLASS];
+	repo_tree_lock(s->tree);
+	archive->slot = slot;
+	repo_tree_unlock(s->tree);
+	add_slot(&s->slots, archive);
+	s->slots.count++;
+}
 
-	if (slots->count == class_->slot_end - class_->slot_begin ||
-	    (slots->count == slots->capacity && !grow_slots(slots)))
+/* Under the lock. */
+static void drop_slot(struct snaps *s, struct node *archive)
+{
+	struct node **link;
+
+	if (!archive->slot)
+		return;
+	for (link = slot_row(&s->slots, archive->slot); *link != archive;)
+		link = &(*link)->slot_next;
+	*link = archive->slot_next;
+	s->slots.count--;
+}
+
+/* The next one of a class; 0: there is none. */
+static uint32_t next_slot(struct snaps_slots *slots, const struct inode_class *class_)
+{
+	uint32_t *taken = &slots->taken[class_ - INODE_CLASS];
+
+	if (*taken == class_->slot_end - class_->slot_begin)
 		return 0;
-	slots->nodes[slots->count] = archive;
-	return class_->slot_begin + slots->count++;
+	return class_->slot_begin + (*taken)++;
 }
 
 static bool fits(const struct inode_class *class_, uint64_t size)
 {
 	return size >> class_->offset_bits == 0;
+}
+
+/* Under the lock. */
+static int take_slot(struct snaps *s, struct node *archive, uint64_t size, struct err *err)
+{
+	uint32_t slot = 0;
+
+	if (s->slots.count == s->slots.capacity && !grow_slots(&s->slots))
+		return err_set(err, ENOMEM, "out of memory");
+	for (int i = 0; i < INODE_CLASSES && !slot; i++)
+		if (fits(&INODE_CLASS[i], size))
+			slot = next_slot(&s->slots, &INODE_CLASS[i]);
+	if (!slot)
+		return err_set(err, ENFILE, "so many archives were entered that more cannot be told "
+			       "apart until the next mount");
+	drop_slot(s, archive);
+	set_slot(s, archive, slot);
+	return 0;
 }
 
 int snaps_slot(struct snaps *s, struct node *archive, uint64_t size, uint32_t *slot,
@@ -130,23 +187,11 @@ int snaps_slot(struct snaps *s, struct node *archive, uint64_t size, uint32_t *s
 	if (size > INODE_OFFSET_MAX)
 		return err_set(err, E2BIG, "larger than an inode number can tell");
 	pthread_mutex_lock(&s->lock);
+	if (!archive->slot || !fits(inode_class_of_slot(archive->slot), size))
+		rc = take_slot(s, archive, size, err);
 	*slot = archive->slot;
-	if (!*slot || !fits(inode_class_of_slot(*slot), size)) {
-		*slot = 0;
-		for (int i = 0; i < INODE_CLASSES && !*slot; i++)
-			if (fits(&INODE_CLASS[i], size))
-				*slot = take_slot(s, &INODE_CLASS[i], archive);
-		if (!*slot)
-			rc = -ENFILE;
-	}
-	if (rc == 0) {
-		repo_tree_lock(s->tree);
-		archive->slot = *slot;
-		repo_tree_unlock(s->tree);
-	}
 	pthread_mutex_unlock(&s->lock);
-	return rc == 0 ? 0 : err_set(err, ENFILE, "so many archives were entered that more cannot "
-				     "be told apart until the next mount");
+	return rc;
 }
 
 int snaps_blob_size(struct snaps *s, struct node *blob, uint64_t *size, struct fetch_want *want)
@@ -328,15 +373,15 @@ void snaps_stats(struct snaps *s, struct snaps_stats *out)
 	pthread_mutex_lock(&s->lock);
 	*out = s->stats;
 	pthread_mutex_unlock(&s->lock);
+	out->nodes = repo_tree_count(s->tree);
 }
 
 /* --- the keeper --- */
 
 /* On any thread, also one that a request in this folder waits for. */
-static void on_gone(void *arg, const struct node *child)
+static void on_gone(void *arg, struct node *node)
 {
 	struct snaps *s = arg;
-	struct node *node = (struct node *)child;
 
 	pthread_mutex_lock(&s->lock);
 	node->next = NULL;
@@ -358,31 +403,75 @@ static void tell_of_one(struct mount *m, const struct node *gone)
 	pthread_mutex_unlock(&m->told_lock);
 }
 
-static void tell_kernel(struct snaps *s, struct node *gone)
-{
-	for (struct node *next; gone; gone = next) {
-		next = gone->next;
-		if (s->mount)
-			tell_of_one(s->mount, gone);
-	}
-}
-
 static struct node *take_gone(struct snaps *s)
 {
-	struct node *gone = s->gone;
+	struct node *gone;
 
+	pthread_mutex_lock(&s->lock);
+	gone = s->gone;
 	s->gone = NULL;
 	s->gone_end = &s->gone;
+	pthread_mutex_unlock(&s->lock);
 	return gone;
 }
 
-/* Under the lock: until there is something to do, or `ms`. */
-static void await_work(struct snaps *s, unsigned ms)
+/* Under the lock. */
+static bool is_open(const struct node *node)
+{
+	switch (node->kind) {
+	case NODE_SNAPSHOT:
+		return node->u.snapshot.snap && node->u.snapshot.snap->visit;
+	case NODE_ARCHIVE:
+	case NODE_IMAGE:
+		return node->u.file.opened;
+	default:
+		return false;
+	}
+}
+
+/* What is below a node comes before it, so one pass does them all.  Pins first: who has them takes
+ * the lock. */
+static void discard(struct snaps *s, struct node **link)
+{
+	repo_tree_begin_discard(s->tree);
+	pthread_mutex_lock(&s->lock);
+	while (*link) {
+		struct node *node = *link;
+
+		if (is_open(node) || !repo_tree_is_useless(s->tree, node)) {
+			link = &node->next;
+			continue;
+		}
+		*link = node->next;
+		drop_slot(s, node);
+		repo_tree_discard(s->tree, node);
+	}
+	pthread_mutex_unlock(&s->lock);
+	repo_tree_end_discard(s->tree);
+}
+
+bool snaps_discard_gone(struct snaps *s)
+{
+	struct node *gone = take_gone(s), **end = &s->old;
+
+	for (struct node *node = gone; node; node = node->next)
+		if (node->is_top && s->mount)
+			tell_of_one(s->mount, node);
+	while (*end)
+		end = &(*end)->next;
+	*end = gone;
+	if (s->old)
+		discard(s, &s->old);
+	return s->old;
+}
+
+/* Under the lock: until there is something to do, or `ms` if there may be something then. */
+static void await_work(struct snaps *s, unsigned ms, bool is_timed)
 {
 	struct timespec until = wait_until(CLOCK_MONOTONIC, ms);
 
 	while (!s->is_kicked && !s->is_stopping) {
-		if (!s->is_entered)
+		if (!is_timed)
 			pthread_cond_wait(&s->work, &s->lock);
 		else if (pthread_cond_timedwait(&s->work, &s->lock, &until) == ETIMEDOUT)
 			break;
@@ -401,18 +490,17 @@ static void *keeper(void *arg)
 	next_look = clock_now_ms() + s->params.refresh_ms;
 	pthread_mutex_lock(&s->lock);
 	while (!s->is_stopping) {
-		struct node *gone = take_gone(s);
-		bool look = s->is_entered && clock_now_ms() >= next_look;
+		bool look = s->is_entered && clock_now_ms() >= next_look, is_left;
 
 		pthread_mutex_unlock(&s->lock);
 		snaps_close_idle(s, clock_now_ms());
-		tell_kernel(s, gone);
+		is_left = snaps_discard_gone(s);
 		if (look) {
 			repo_tree_look_again(s->tree);
 			next_look = clock_now_ms() + s->params.refresh_ms;
 		}
 		pthread_mutex_lock(&s->lock);
-		await_work(s, period);
+		await_work(s, period, s->is_entered || is_left);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -497,13 +585,8 @@ void snaps_free(struct snaps *s)
 	while (s->visits)
 		take_visit(s, s->visits, &c);
 	close_all(&c);
-	for (struct snap *next; s->snaps; s->snaps = next) {
-		next = s->snaps->next;
-		free(s->snaps);
-	}
 	repo_tree_free(s->tree);
-	for (int i = 0; i < INODE_CLASSES; i++)
-		free(s->slots[i].nodes);
+	free(s->slots.rows);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->opened);
 	pthread_cond_destroy(&s->work);

@@ -12,8 +12,8 @@
  *
  * What is closed is first taken out, so that nobody finds it, and then freed by the keeper, a
  * thread of its own: freeing waits for loads.  The keeper also tells the kernel which names have
- * gone (that waits for requests that are in the folder), and lists the groups that somebody
- * went into again.
+ * gone (that waits for requests that are in the folder), discards them, and lists the groups that
+ * somebody went into again.
  *
  * Owner:   snaps_free() after snaps_stop(), snaps_join() and fetch_stop().
  * Threads: any number, but for the end.  Lock order: ours, then the tree's.
@@ -79,7 +79,7 @@ int snaps_has_files(struct snaps *s, struct node *snapshot, struct fetch_want *w
 int snaps_enter(struct snaps *s, struct node *file, struct shown **out, struct fetch_want *want,
 		struct err *err);
 
-/* The archive that has this slot; NULL: none. */
+/* The archive that has this slot; NULL: none, or it was discarded. */
 struct node *snaps_at(struct snaps *s, uint32_t slot);
 
 /* The slot of an archive of so many bytes: one that it keeps, but for a larger one if it was
@@ -103,10 +103,15 @@ struct snaps_stats {
 	uint64_t opened; /* snapshots, since the mount */
 	size_t snapshots, archives; /* open now; images are archives here */
 	size_t bytes; /* of indexes */
+	size_t nodes; /* of the tree */
 };
 void snaps_stats(struct snaps *s, struct snaps_stats *out);
 
 /* Close what is to be closed at this time (of CLOCK_MONOTONIC); as the keeper does. */
 void snaps_close_idle(struct snaps *s, uint64_t now_ms);
+
+/* Tell the kernel what has gone, and discard that; as the keeper does.  One thread at a time.  Whether
+ * some of it is still in use. */
+bool snaps_discard_gone(struct snaps *s);
 
 #endif

@@ -161,7 +161,7 @@ static void mark_entered(struct snaps *s, struct node *snapshot)
 }
 
 /* Under the lock; NULL: no memory. */
-static struct snap *snap_of(struct snaps *s, struct node *node)
+static struct snap *snap_of(struct node *node)
 {
 	struct snap *snap = node->u.snapshot.snap;
 
@@ -171,8 +171,6 @@ static struct snap *snap_of(struct snaps *s, struct node *node)
 	if (!snap)
 		return NULL;
 	snap->node = node;
-	snap->next = s->snaps;
-	s->snaps = snap;
 	node->u.snapshot.snap = snap;
 	return snap;
 }
@@ -182,7 +180,7 @@ static struct snap *snap_of(struct snaps *s, struct node *node)
 static int get_visit(struct snaps *s, struct node *node, struct visit **out,
 		       struct err *err)
 {
-	struct snap *snap = snap_of(s, node);
+	struct snap *snap = snap_of(node);
 	struct visit *visit = NULL;
 	int rc = snap ? 0 : err_set(err, ENOMEM, "out of memory");
 

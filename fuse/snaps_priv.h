@@ -11,10 +11,9 @@
 
 enum { SNAPS_PATH_SIZE = 1024 };
 
-/* What is kept of a snapshot that was entered. */
+/* What is kept of a snapshot that was entered; freed with its node. */
 struct snap {
 	struct node *node;
-	struct snap *next;
 	struct visit *visit; /* NULL: closed */
 	bool is_opening;
 	bool is_known; /* its files are children of its node */
@@ -45,10 +44,11 @@ struct opened {
 	char path[SNAPS_PATH_SIZE]; /* for messages */
 };
 
-/* Who has which slot, of a class of inode.h's. */
+/* Who has which slot. */
 struct snaps_slots {
-	struct node **nodes; /* the first one's is slot_begin */
-	uint32_t count, capacity;
+	struct node **rows; /* a table with `capacity` chains */
+	size_t count, capacity;
+	uint32_t taken[INODE_CLASSES]; /* of each class of inode.h's, ever */
 };
 
 struct snaps {
@@ -57,14 +57,14 @@ struct snaps {
 
 	pthread_mutex_t lock; /* guards all below, and what is in it */
 	pthread_cond_t opened; /* a snapshot was, or could not be */
-	struct snap *snaps;
 	struct visit *visits;
-	struct snaps_slots slots[INODE_CLASSES];
+	struct snaps_slots slots;
 	struct snaps_stats stats;
 	uint64_t clock; /* of uses: many fall into a millisecond */
 
 	pthread_cond_t work; /* of the keeper */
-	struct node *gone, **gone_end; /* names to be told of, linked by `next` */
+	struct node *gone, **gone_end; /* linked by `next`; the kernel is yet to be told */
+	struct node *old; /* linked by `next`; it was told.  Of who calls snaps_discard_gone() */
 	bool is_entered, is_stopping, is_kicked;
 
 	struct mount *mount; /* NULL: no kernel; the rest: of who calls snaps_start(), _stop() and _join() */

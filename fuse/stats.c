@@ -35,6 +35,7 @@ enum number {
 	SNAPSHOTS,
 	ARCHIVES,
 	INDEX_BYTES,
+	NODES,
 	NUMBER_COUNT
 };
 
@@ -115,6 +116,8 @@ static const struct row rows[] = {
 	{ SNAPSHOTS, "snapshots", "snapshots_open", NULL, "Snapshots that are open." },
 	{ ARCHIVES, "archives", "archives_open", NULL, "Archives and images that are open." },
 	{ INDEX_BYTES, "index_bytes", "index_bytes", NULL, "Bytes of their indexes." },
+	{ NODES, "nodes", "nodes", NULL,
+	  "Namespaces, groups, snapshots and their files that are known." },
 };
 
 static_assert(sizeof(rows) / sizeof(rows[0]) == NUMBER_COUNT, "a row for each number");
@@ -145,6 +148,7 @@ static void gather_snaps(struct snaps *snaps, uint64_t v[NUMBER_COUNT])
 	v[SNAPSHOTS] = stats.snapshots;
 	v[ARCHIVES] = stats.archives;
 	v[INDEX_BYTES] = stats.bytes;
+	v[NODES] = stats.nodes;
 }
 
 static void gather(const struct stats_sources *from, uint64_t v[NUMBER_COUNT])

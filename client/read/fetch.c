@@ -741,6 +741,16 @@ void fetch_drain(struct fetch *f, struct fetch_source *source)
 	pthread_mutex_unlock(&f->lock);
 }
 
+bool fetch_is_idle(struct fetch *f, const struct fetch_source *source)
+{
+	bool idle;
+
+	pthread_mutex_lock(&f->lock);
+	idle = source->pending == 0;
+	pthread_mutex_unlock(&f->lock);
+	return idle;
+}
+
 void fetch_stats(struct fetch *f, struct fetch_stats *out)
 {
 	pthread_mutex_lock(&f->lock);

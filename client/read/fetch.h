@@ -109,6 +109,9 @@ bool fetch_cancel(struct fetch *f, struct fetch_wait *wait);
  * waited for. */
 void fetch_drain(struct fetch *f, struct fetch_source *source);
 
+/* Whether nothing of it is queued, running or waited for; drops no hints. */
+bool fetch_is_idle(struct fetch *f, const struct fetch_source *source);
+
 struct fetch_stats {
 	uint64_t meta_loads, payload_loads; /* chunks with bytes, hints included */
 	uint64_t hints; /* loads nobody had asked for when they began */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mount of a whole repository: its namespaces, groups and snapshots as folders."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -425,6 +426,49 @@ def many_snapshots(store, count):
         target.mkdir(parents=True)
         for name in os.listdir(one):
             os.link(one / name, target / name)
+
+
+@contextlib.contextmanager
+def readers_of(command, count=2):
+    """So many processes that go on reading meanwhile."""
+    readers = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+        assert [p.poll() for p in readers] == [None] * count
+    finally:
+        for p in readers:
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+
+
+def test_nothing_is_kept_of_forgotten_snapshots(pxarfs, store):
+    """However many came, were entered and went; readers all the time, and one who stays inside."""
+    stays = "2027-01-15T07:00:00Z"
+    shutil.copytree(store / "host/split" / SPLIT[0], store / "host/many" / stays)
+    read = ("while :; do ls -lR $0/host/many/20*/root.pxar/types $0/host/many/.versions/root.pxar/types; "
+            "cat $0/host/many/20*/index.json; done >/dev/null 2>&1")
+    with pxarfs.mount(repository=store, options="refresh=1") as m:
+        group = m.path / "host/many"
+        assert (group / "latest/root.pxar/types").is_dir()
+        assert os.readlink(group / ".versions/root.pxar/types" / stays)
+        before = statistics(m)["nodes"]
+        with readers_of(["sh", "-c", read, m.path]):
+            for _ in range(2):
+                many_snapshots(store, 40)
+                eventually(lambda: len(os.listdir(group)) == 42)
+                for i in range(40):
+                    assert os.listdir(group / stamp(i) / "root.pxar/types")
+                    assert (group / stamp(i) / "index.json").read_bytes()
+                    assert os.readlink(group / ".versions/root.pxar/types" / stamp(i))
+                assert statistics(m)["nodes"] >= before + 40 * 4
+                inside = os.open(group / stamp(7) / "root.pxar", os.O_RDONLY | os.O_DIRECTORY)
+                for i in range(40):
+                    forget(store, f"host/many/{stamp(i)}")
+                eventually(lambda: statistics(m)["nodes"] == before)
+                assert code_of(lambda: os.stat("small/none", dir_fd=inside)) == errno.ESTALE
+                assert code_of(os.lstat, group / ".versions/root.pxar/types" / stamp(7)) == errno.ENOENT
+                os.close(inside)
+        assert statistics(m)["nodes"] == before
 
 
 def test_of_many_entered_snapshots_few_stay_open(pxarfs, store):

@@ -420,7 +420,7 @@ static void a_slot_is_as_wide_as_the_archive_needs_and_nobody_elses(void **state
 	assert_int_equal(snaps_slot(b->snaps, one, INODE_OFFSET_MAX, &wide, &b->err), 0);
 	assert_int_not_equal(slot, wide);
 	assert_int_equal(inode_class_of_slot(wide)->offset_bits, 47);
-	assert_ptr_equal(snaps_at(b->snaps, slot), one);
+	assert_null(snaps_at(b->snaps, slot));
 	assert_ptr_equal(snaps_at(b->snaps, wide), one);
 	assert_ptr_equal(snaps_at(b->snaps, again), other);
 	assert_null(snaps_at(b->snaps, 0));
@@ -570,6 +570,95 @@ static void blobs_have_the_size_of_their_content(void **state)
 	chunk_unref(chunk);
 }
 
+/* --- what has gone --- */
+
+static void remove_snapshot(struct bench *b, struct node *group, unsigned i)
+{
+	struct snapshot_name name = name_of(group->name, i);
+
+	repo_memory_remove_snapshot(b->repo, &name);
+	expire(b, group->parent->parent);
+	assert_int_equal(list(b, group), 0);
+}
+
+static void what_has_gone_is_discarded_with_all_below_it(void **state)
+{
+	struct bench *b = *state;
+	struct node *group;
+	uint64_t ids[2];
+	size_t count;
+	uint32_t slot;
+
+	for (unsigned i = 0; i < 2; i++)
+		add_snapshot(b, "a", i);
+	open_with(b, (struct snaps_params){ 0 });
+	group = walk(b, "host/a");
+	assert_int_equal(list(b, group), 0);
+	count = stats_of(b).nodes;
+	for (unsigned i = 2; i < 5; i++) {
+		char path[64];
+		struct shown *shown;
+
+		add_snapshot(b, "a", i);
+		expire(b, group->parent->parent);
+		snprintf(path, sizeof(path), "host/a/2027-01-15T08:0%u:00Z/root.pxar", i);
+		shown = entered(b, path);
+		slot = shown->slot;
+		ids[0] = walk(b, path)->id;
+		ids[1] = walk(b, path)->parent->id;
+		shown_let_go(shown);
+		assert_true(stats_of(b).nodes > count + 2);
+		remove_snapshot(b, group, i);
+		snaps_close_idle(b->snaps, clock_now_ms());
+		assert_false(snaps_discard_gone(b->snaps));
+		assert_int_equal(stats_of(b).nodes, count);
+		assert_null(repo_tree_node(b->tree, ids[0]));
+		assert_null(repo_tree_node(b->tree, ids[1]));
+		assert_null(snaps_at(b->snaps, slot));
+	}
+	assert_string_equal(walk(b, "host/a/latest")->stored, "2027-01-15T08:01:00Z");
+}
+
+static void what_is_held_or_loaded_is_not_discarded(void **state)
+{
+	struct bench *b = *state;
+	const struct repo_memory_match manifest = { .call = REPO_MEMORY_GET_FILE,
+						    .file = MANIFEST_BLOB_NAME };
+	struct repo_memory_gate *gate;
+	struct fetch_want want;
+	struct node *group;
+	struct shown *shown;
+	size_t count, kept;
+	bool is_left;
+
+	for (unsigned i = 0; i < 3; i++)
+		add_snapshot(b, "a", i);
+	open_with(b, (struct snaps_params){ 0 });
+	group = walk(b, "host/a");
+	shown = entered(b, "host/a/2027-01-15T08:01:00Z/root.pxar");
+	gate = repo_memory_gate(b->repo, &manifest);
+	assert_int_equal(snaps_has_files(b->snaps, walk(b, "host/a/2027-01-15T08:02:00Z"), &want,
+					 &b->err), -EAGAIN);
+	fetch_hint(b->fetch, &want);
+	repo_memory_gate_await(gate, 1);
+	remove_snapshot(b, group, 1);
+	remove_snapshot(b, group, 2);
+	count = stats_of(b).nodes;
+	snaps_close_idle(b->snaps, clock_now_ms());
+	is_left = snaps_discard_gone(b->snaps);
+	kept = stats_of(b).nodes;
+	shown_let_go(shown);
+	repo_memory_gate_open(gate);
+	assert_true(is_left);
+	assert_int_equal(kept, count - 2); /* index.json of the one, the link to the other */
+
+	fetch_drain(b->fetch, want.source);
+	snaps_close_idle(b->snaps, clock_now_ms());
+	assert_false(snaps_discard_gone(b->snaps));
+	assert_int_equal(count_children(b, group), 2);
+	assert_int_equal(stats_of(b).nodes, count - 5);
+}
+
 /* --- many at once --- */
 
 enum { USERS = 4, ROUNDS = 60, SNAPSHOTS = 6 };
@@ -624,6 +713,56 @@ static void opening_and_closing_do_not_disturb_each_other(void **state)
 	assert_true(snaps_join(b->snaps, 60000));
 }
 
+/* As requests do: by number, pinned, and told that there is nobody. */
+static void *come_upon(void *arg)
+{
+	struct bench *b = arg;
+
+	for (uint64_t id = 0; id < ROUNDS * 8; id++) {
+		struct fetch_want want;
+		struct err err = ERR_INIT;
+		struct shown *shown;
+		struct node *node;
+
+		repo_tree_pin(b->tree);
+		node = repo_tree_node(b->tree, id % (ROUNDS * 4));
+		if (node && node->kind == NODE_ARCHIVE &&
+		    snaps_enter(b->snaps, node, &shown, &want, &err) == 0)
+			shown_let_go(shown);
+		else if (node)
+			repo_tree_is_fresh(b->tree, node, &want, &err);
+		repo_tree_unpin(b->tree);
+	}
+	return NULL;
+}
+
+static void discarding_does_not_disturb_who_comes_upon_nodes(void **state)
+{
+	struct bench *b = *state;
+	pthread_t users[USERS];
+	struct node *group;
+
+	for (unsigned i = 0; i < 2; i++)
+		add_snapshot(b, "a", i);
+	open_with(b, (struct snaps_params){ 0 });
+	group = walk(b, "host/a");
+	for (unsigned i = 0; i < USERS; i++)
+		assert_int_equal(pthread_create(&users[i], NULL, come_upon, b), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		add_snapshot(b, "a", 2);
+		expire(b, group->parent->parent);
+		shown_let_go(entered(b, "host/a/2027-01-15T08:02:00Z/root.pxar"));
+		remove_snapshot(b, group, 2);
+		snaps_close_idle(b->snaps, clock_now_ms());
+		snaps_discard_gone(b->snaps);
+	}
+	for (unsigned i = 0; i < USERS; i++)
+		pthread_join(users[i], NULL);
+	snaps_close_idle(b->snaps, clock_now_ms());
+	assert_false(snaps_discard_gone(b->snaps));
+	assert_int_equal(count_children(b, group), 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -645,7 +784,10 @@ int main(void)
 		TEST(what_cannot_be_opened_harms_nothing_else),
 		TEST(a_snapshot_that_hangs_holds_up_nobody_else),
 		TEST(blobs_have_the_size_of_their_content),
+		TEST(what_has_gone_is_discarded_with_all_below_it),
+		TEST(what_is_held_or_loaded_is_not_discarded),
 		TEST(opening_and_closing_do_not_disturb_each_other),
+		TEST(discarding_does_not_disturb_who_comes_upon_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
