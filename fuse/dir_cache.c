@@ -19,7 +19,7 @@ struct dir_cache {
 	size_t bytes_max, folder_bytes_max;
 	pthread_mutex_t lock; /* guards all below and the links of folders */
 	struct folder *buckets[BUCKET_COUNT];
-	struct folder *newest, *oldest;
+	TAILQ_HEAD(lru, folder) lru; /* the longest unused one first */
 	struct dir_cache_stats stats;
 };
 
@@ -48,6 +48,7 @@ struct dir_cache *dir_cache_new(size_t bytes_max, size_t folder_bytes_max)
 		return NULL;
 	c->bytes_max = bytes_max;
 	c->folder_bytes_max = folder_bytes_max;
+	TAILQ_INIT(&c->lru);
 	pthread_mutex_init(&c->lock, NULL);
 	return c;
 }
@@ -68,37 +69,14 @@ static struct folder *find(struct dir_cache *c, uint64_t number)
 	return f;
 }
 
-static void order_add(struct dir_cache *c, struct folder *f)
-{
-	f->newer = NULL;
-	f->older = c->newest;
-	if (c->newest)
-		c->newest->newer = f;
-	else
-		c->oldest = f;
-	c->newest = f;
-}
-
-static void order_remove(struct dir_cache *c, struct folder *f)
-{
-	if (f->newer)
-		f->newer->older = f->older;
-	else
-		c->newest = f->older;
-	if (f->older)
-		f->older->newer = f->newer;
-	else
-		c->oldest = f->newer;
-}
-
 static void evict_oldest(struct dir_cache *c)
 {
-	struct folder *f = c->oldest, **link = bucket_of(c, f->number);
+	struct folder *f = TAILQ_FIRST(&c->lru), **link = bucket_of(c, f->number);
 
 	while (*link != f)
 		link = &(*link)->hash_next;
 	*link = f->hash_next;
-	order_remove(c, f);
+	TAILQ_REMOVE(&c->lru, f, lru);
 	c->stats.bytes -= folder_bytes(f);
 	c->stats.count--;
 	folder_unref(f);
@@ -111,11 +89,11 @@ static void insert(struct dir_cache *c, struct folder *f)
 	folder_ref(f);
 	f->hash_next = *bucket;
 	*bucket = f;
-	order_add(c, f);
+	TAILQ_INSERT_TAIL(&c->lru, f, lru);
 	c->stats.bytes += folder_bytes(f);
 	c->stats.count++;
 	/* The newest one stays, however large: it is being listed. */
-	while (c->stats.bytes > c->bytes_max && c->oldest != f)
+	while (c->stats.bytes > c->bytes_max && TAILQ_FIRST(&c->lru) != f)
 		evict_oldest(c);
 }
 
@@ -125,7 +103,7 @@ void dir_cache_free(struct dir_cache *c)
 {
 	if (!c)
 		return;
-	while (c->oldest)
+	while (!TAILQ_EMPTY(&c->lru))
 		evict_oldest(c);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
@@ -139,8 +117,8 @@ struct folder *dir_cache_get(struct dir_cache *c, uint64_t number)
 	f = find(c, number);
 	if (f) {
 		c->stats.hits++;
-		order_remove(c, f);
-		order_add(c, f);
+		TAILQ_REMOVE(&c->lru, f, lru);
+		TAILQ_INSERT_TAIL(&c->lru, f, lru);
 		folder_ref(f);
 	} else {
 		c->stats.misses++;

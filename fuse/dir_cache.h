@@ -24,13 +24,15 @@
 #include "client/read/stream.h"
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 struct folder {
 	uint64_t number; /* its inode number */
 	struct tree_dir dir;
 	/* the rest of the head is the cache's */
 	atomic_uint refs;
-	struct folder *hash_next, *newer, *older; /* the cache's lock */
+	struct folder *hash_next; /* the cache's lock */
+	TAILQ_ENTRY(folder) lru; /* the same */
 	struct tree_slot slots[]; /* dir.member_count, in stream order */
 };
 

@@ -32,7 +32,7 @@ struct nlink {
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t counted; /* the state became KNOWN or NEVER */
-	struct fetch_wait *waiting;
+	struct fetch_waits waiting;
 	pthread_t counter, waker;
 	bool has_counter, has_waker;
 	struct mount *mount; /* from nlink_start() */
@@ -67,6 +67,7 @@ struct nlink *nlink_new(struct archive *archive)
 				    .size = stream_size(archive_meta(archive)) };
 	links_init(&n->links);
 	pthread_mutex_init(&n->lock, NULL);
+	TAILQ_INIT(&n->waiting);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&n->counted, &attr);
@@ -190,12 +191,13 @@ static void *counter(void *arg)
 	return NULL;
 }
 
-static void wake_all(struct fetch_wait *wait)
+static void wake_all(struct fetch_waits *waits)
 {
 	const struct err none = ERR_INIT;
+	struct fetch_wait *wait;
 
-	for (struct fetch_wait *next; wait; wait = next) {
-		next = wait->next; /* done() may free it */
+	while ((wait = TAILQ_FIRST(waits))) {
+		TAILQ_REMOVE(waits, wait, link); /* done() may free it */
 		wait->done(wait->arg, NULL, 0, &none);
 	}
 }
@@ -205,17 +207,16 @@ static void *waker(void *arg)
 {
 	struct nlink *n = arg;
 	struct timespec until = wait_until(CLOCK_MONOTONIC, NLINK_PATIENCE_MS);
-	struct fetch_wait *waiting;
+	struct fetch_waits waiting = TAILQ_HEAD_INITIALIZER(waiting);
 
 	pthread_mutex_lock(&n->lock);
 	while (n->state == COUNTING)
 		if (pthread_cond_timedwait(&n->counted, &n->lock, &until) == ETIMEDOUT &&
 		    n->state == COUNTING)
 			atomic_store_explicit(&n->state, LATE, memory_order_release);
-	waiting = n->waiting;
-	n->waiting = NULL;
+	TAILQ_CONCAT(&waiting, &n->waiting, link);
 	pthread_mutex_unlock(&n->lock);
-	wake_all(waiting);
+	wake_all(&waiting);
 	return NULL;
 }
 
@@ -282,10 +283,8 @@ void nlink_wait(struct nlink *n, struct fetch_wait *wait)
 
 	pthread_mutex_lock(&n->lock);
 	waits = n->state == COUNTING;
-	if (waits) {
-		wait->next = n->waiting;
-		n->waiting = wait;
-	}
+	if (waits)
+		TAILQ_INSERT_TAIL(&n->waiting, wait, link);
 	pthread_mutex_unlock(&n->lock);
 	if (!waits)
 		wait->done(wait->arg, NULL, 0, &none);

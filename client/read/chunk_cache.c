@@ -34,9 +34,7 @@ enum {
 	PAYLOAD_SHARE = 4, /* payload may keep 1/4 of the bound whatever metadata wants */
 };
 
-struct lru {
-	struct chunk *newest, *oldest;
-};
+TAILQ_HEAD(lru, chunk); /* the longest unused one first */
 
 struct shard {
 	pthread_mutex_t lock; /* guards all below, and the links of its chunks */
@@ -121,39 +119,15 @@ static void shard_grow(struct shard *s)
 	free(old);
 }
 
-static void lru_push(struct lru *lru, struct chunk *chunk)
-{
-	chunk->newer = NULL;
-	chunk->older = lru->newest;
-	if (lru->newest)
-		lru->newest->newer = chunk;
-	else
-		lru->oldest = chunk;
-	lru->newest = chunk;
-}
-
-static void lru_remove(struct lru *lru, struct chunk *chunk)
-{
-	if (chunk->newer)
-		chunk->newer->older = chunk->older;
-	else
-		lru->newest = chunk->older;
-	if (chunk->older)
-		chunk->older->newer = chunk->newer;
-	else
-		lru->oldest = chunk->newer;
-	chunk->newer = chunk->older = NULL;
-}
-
 static void shard_use(struct chunk_cache *c, struct shard *s, struct chunk *chunk)
 {
 	struct lru *lru = &s->lru[chunk->class_];
 
 	chunk->used = atomic_fetch_add_explicit(&c->clock, 1, memory_order_relaxed);
-	if (lru->newest == chunk)
+	if (TAILQ_LAST(lru, lru) == chunk)
 		return;
-	lru_remove(lru, chunk);
-	lru_push(lru, chunk);
+	TAILQ_REMOVE(lru, chunk, lru);
+	TAILQ_INSERT_TAIL(lru, chunk, lru);
 }
 
 static void shard_link(struct chunk_cache *c, struct shard *s, struct chunk *chunk)
@@ -165,7 +139,7 @@ static void shard_link(struct chunk_cache *c, struct shard *s, struct chunk *chu
 	bucket = bucket_of(s, chunk->hash);
 	chunk->hash_next = *bucket;
 	*bucket = chunk;
-	lru_push(&s->lru[chunk->class_], chunk);
+	TAILQ_INSERT_TAIL(&s->lru[chunk->class_], chunk, lru);
 	chunk->used = atomic_fetch_add_explicit(&c->clock, 1, memory_order_relaxed);
 	s->count++;
 }
@@ -177,7 +151,7 @@ static void shard_unlink(struct shard *s, struct chunk *chunk)
 	while (*link != chunk)
 		link = &(*link)->hash_next;
 	*link = chunk->hash_next;
-	lru_remove(&s->lru[chunk->class_], chunk);
+	TAILQ_REMOVE(&s->lru[chunk->class_], chunk, lru);
 	s->count--;
 }
 
@@ -187,10 +161,10 @@ static struct chunk *shard_oldest_idle(struct chunk_cache *c, struct shard *s,
 				       enum chunk_class class_)
 {
 	struct lru *lru = &s->lru[class_];
-	struct chunk *end = lru->newest, *chunk = lru->oldest, *next;
+	struct chunk *end = TAILQ_LAST(lru, lru), *chunk = TAILQ_FIRST(lru), *next;
 
 	for (; chunk; chunk = next) {
-		next = chunk == end ? NULL : chunk->newer;
+		next = chunk == end ? NULL : TAILQ_NEXT(chunk, lru);
 		if (atomic_load_explicit(&chunk->refs, memory_order_acquire) == 1)
 			return chunk;
 		shard_use(c, s, chunk);
@@ -422,6 +396,8 @@ static void cache_trim(struct chunk_cache *c)
 static bool shard_init(struct shard *s)
 {
 	pthread_mutex_init(&s->lock, NULL);
+	for (int i = 0; i < CHUNK_CLASS_COUNT; i++)
+		TAILQ_INIT(&s->lru[i]);
 	s->bucket_count = BUCKET_COUNT_MIN;
 	s->buckets = calloc(s->bucket_count, sizeof(struct chunk *));
 	return s->buckets != NULL;
@@ -451,8 +427,10 @@ struct chunk_cache *chunk_cache_new(size_t bytes_max)
 static void shard_release(struct shard *s)
 {
 	for (int class_ = 0; class_ < CHUNK_CLASS_COUNT; class_++) {
-		for (struct chunk *chunk = s->lru[class_].oldest, *next; chunk; chunk = next) {
-			next = chunk->newer;
+		struct chunk *next = TAILQ_FIRST(&s->lru[class_]), *chunk;
+
+		while ((chunk = next)) {
+			next = TAILQ_NEXT(chunk, lru);
 			assert(atomic_load(&chunk->refs) == 1);
 			chunk_deallocate(chunk);
 		}

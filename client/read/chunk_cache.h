@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 enum {
 	/* Bytes in front of a chunk's data that whoever loads it may use as he likes: what stands
@@ -44,7 +45,7 @@ struct chunk {
 	uint64_t hash; /* of the key */
 	uint64_t used; /* when it was last asked for; the shard's lock */
 	struct chunk *hash_next; /* the shard's lock */
-	struct chunk *newer, *older; /* the shard's lock */
+	TAILQ_ENTRY(chunk) lru; /* the shard's lock */
 	struct chunk_cache *cache;
 };
 

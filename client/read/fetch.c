@@ -45,12 +45,12 @@ struct fetch_load {
 	bool running;
 	enum lane_id lane; /* while queued */
 	struct fetch_load *hash_next;
-	struct fetch_load *next, *prev; /* in the lane */
-	struct fetch_wait *first, *last;
+	TAILQ_ENTRY(fetch_load) link; /* in the lane */
+	struct fetch_waits waits;
 };
 
 struct lane {
-	struct fetch_load *first, *last;
+	TAILQ_HEAD(, fetch_load) loads;
 	size_t count;
 };
 
@@ -105,13 +105,7 @@ static void lane_push(struct fetch *f, struct fetch_load *load, enum lane_id id)
 	struct lane *lane = &f->lanes[id];
 
 	load->lane = id;
-	load->next = NULL;
-	load->prev = lane->last;
-	if (lane->last)
-		lane->last->next = load;
-	else
-		lane->first = load;
-	lane->last = load;
+	TAILQ_INSERT_TAIL(&lane->loads, load, link);
 	lane->count++;
 	f->queued++;
 }
@@ -120,14 +114,7 @@ static void lane_remove(struct fetch *f, struct fetch_load *load)
 {
 	struct lane *lane = &f->lanes[load->lane];
 
-	if (load->prev)
-		load->prev->next = load->next;
-	else
-		lane->first = load->next;
-	if (load->next)
-		load->next->prev = load->prev;
-	else
-		lane->last = load->prev;
+	TAILQ_REMOVE(&lane->loads, load, link);
 	lane->count--;
 	f->queued--;
 }
@@ -155,13 +142,7 @@ static void wait_attach(struct fetch *f, struct fetch_load *load, struct fetch_w
 	enum lane_id lane = lane_for(&wait->want);
 
 	wait->load = load;
-	wait->next = NULL;
-	wait->prev = load->last;
-	if (load->last)
-		load->last->next = wait;
-	else
-		load->first = wait;
-	load->last = wait;
+	TAILQ_INSERT_TAIL(&load->waits, wait, link);
 	source_add(wait->want.source);
 	if (!load->running && lane < load->lane) {
 		lane_remove(f, load);
@@ -171,16 +152,7 @@ static void wait_attach(struct fetch *f, struct fetch_load *load, struct fetch_w
 
 static void wait_detach(struct fetch *f, struct fetch_wait *wait)
 {
-	struct fetch_load *load = wait->load;
-
-	if (wait->prev)
-		wait->prev->next = wait->next;
-	else
-		load->first = wait->next;
-	if (wait->next)
-		wait->next->prev = wait->prev;
-	else
-		load->last = wait->prev;
+	TAILQ_REMOVE(&wait->load->waits, wait, link);
 	wait->load = NULL;
 	source_sub(f, wait->want.source);
 }
@@ -193,6 +165,7 @@ static struct fetch_load *load_new(struct fetch *f, const struct fetch_want *wan
 	if (!load)
 		return NULL;
 	load->want = *want;
+	TAILQ_INIT(&load->waits);
 	load->hash_next = *bucket_of(f, &want->key);
 	*bucket_of(f, &want->key) = load;
 	source_add(want->source);
@@ -203,7 +176,7 @@ static struct fetch_load *load_new(struct fetch *f, const struct fetch_want *wan
 /* Forget a queued load that nobody waits for. */
 static void load_drop(struct fetch *f, struct fetch_load *load)
 {
-	assert(!load->running && !load->first);
+	assert(!load->running && TAILQ_EMPTY(&load->waits));
 	lane_remove(f, load);
 	load_unhash(f, load);
 	source_sub(f, load->want.source);
@@ -238,12 +211,14 @@ static void deliver_chunk(struct fetch_wait *wait, struct chunk *chunk)
 	deliver_error(wait, wrap_error(&wait->want, rc, &err), &err);
 }
 
-/* Deliver to a list of waits that are detached already; the last reference is given up. */
-static void deliver_all(struct fetch_wait *wait, struct chunk *chunk, int rc,
+/* Deliver to waits that were taken; the last reference is given up. */
+static void deliver_all(struct fetch_waits *waits, struct chunk *chunk, int rc,
 			const struct err *err)
 {
-	for (struct fetch_wait *next; wait; wait = next) {
-		next = wait->next; /* `done` may free the wait */
+	struct fetch_wait *wait;
+
+	while ((wait = TAILQ_FIRST(waits))) {
+		TAILQ_REMOVE(waits, wait, link); /* `done` may free it */
 		if (chunk)
 			deliver_chunk(wait, chunk_ref(chunk));
 		else
@@ -259,29 +234,25 @@ static bool same_want(const struct fetch_want *a, const struct fetch_want *b)
 	return a->source == b->source && a->size == b->size;
 }
 
-/* Take the waits off a load that get its result: all of them, or after a failure those that
- * asked for the very same.  Under f->lock. */
-static struct fetch_wait *take_waits(struct fetch *f, struct fetch_load *load, bool all)
+/* Move the waits of a load that get its result to `taken`: all of them, or after a failure those
+ * that asked for the very same.  Under f->lock. */
+static void take_waits(struct fetch *f, struct fetch_load *load, bool all,
+		       struct fetch_waits *taken)
 {
-	struct fetch_wait *first = NULL, **end = &first;
-
-	for (struct fetch_wait *wait = load->first, *next; wait; wait = next) {
-		next = wait->next;
+	for (struct fetch_wait *wait = TAILQ_FIRST(&load->waits), *next; wait; wait = next) {
+		next = TAILQ_NEXT(wait, link);
 		if (!all && !same_want(&wait->want, &load->want))
 			continue;
 		wait_detach(f, wait);
-		wait->next = NULL;
-		*end = wait;
-		end = &wait->next;
+		TAILQ_INSERT_TAIL(taken, wait, link);
 	}
-	return first;
 }
 
 /* The load's own callers have their error; the rest gets a try from their own source. */
 static void load_retry(struct fetch *f, struct fetch_load *load)
 {
 	source_sub(f, load->want.source);
-	load->want = load->first->want;
+	load->want = TAILQ_FIRST(&load->waits)->want;
 	source_add(load->want.source);
 	load->running = false;
 	lane_push(f, load, lane_for(&load->want));
@@ -300,15 +271,15 @@ static void run_over(struct fetch *f, size_t bytes)
 static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *chunk, int rc,
 			bool goes_on, const struct err *err)
 {
-	struct fetch_wait *waits;
+	struct fetch_waits waits = TAILQ_HEAD_INITIALIZER(waits);
 
 	pthread_mutex_lock(&f->lock);
 	if (!goes_on)
 		run_over(f, load->want.size);
 	if (rc < 0)
 		f->stats.errors++;
-	waits = take_waits(f, load, rc == 0 || f->stopping);
-	if (load->first) {
+	take_waits(f, load, rc == 0 || f->stopping, &waits);
+	if (!TAILQ_EMPTY(&load->waits)) {
 		load_retry(f, load);
 	} else {
 		load_unhash(f, load);
@@ -316,7 +287,7 @@ static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *
 		free(load);
 	}
 	pthread_mutex_unlock(&f->lock);
-	deliver_all(waits, chunk, rc, err);
+	deliver_all(&waits, chunk, rc, err);
 }
 
 static struct wbuf buffer_none(void)
@@ -403,14 +374,14 @@ static struct fetch_load *next_load(struct fetch *f)
 	struct fetch_load *load = NULL;
 
 	for (int i = 0; i < LANE_COUNT && !load; i++)
-		load = f->lanes[i].first;
+		load = TAILQ_FIRST(&f->lanes[i].loads);
 	if (!load || !may_run(f, load))
 		return NULL;
 	lane_remove(f, load);
 	load->running = true;
 	f->running++;
 	f->running_bytes += load->want.size;
-	if (!load->first)
+	if (TAILQ_EMPTY(&load->waits))
 		f->stats.hints++;
 	if (load->want.size > 0 && load->want.class_ == CHUNK_META)
 		f->stats.meta_loads++;
@@ -506,6 +477,8 @@ struct fetch *fetch_new(struct chunk_cache *cache, unsigned thread_count)
 	if (f->thread_count_max > FETCH_THREAD_COUNT_MAX)
 		f->thread_count_max = FETCH_THREAD_COUNT_MAX;
 	pthread_mutex_init(&f->lock, NULL);
+	for (int i = 0; i < LANE_COUNT; i++)
+		TAILQ_INIT(&f->lanes[i].loads);
 	wait_cond_init(&f->work);
 	pthread_cond_init(&f->drained, NULL);
 	return f;
@@ -517,34 +490,29 @@ void fetch_set_disk_cache(struct fetch *f, struct disk_cache *disk)
 }
 
 /* All waits of all queued loads, which are forgotten.  Under f->lock. */
-static struct fetch_wait *take_queued(struct fetch *f)
+static void take_queued(struct fetch *f, struct fetch_waits *taken)
 {
-	struct fetch_wait *first = NULL, **end = &first;
+	struct fetch_load *load;
 
 	for (int i = 0; i < LANE_COUNT; i++) {
-		while (f->lanes[i].first) {
-			struct fetch_load *load = f->lanes[i].first;
-
-			*end = take_waits(f, load, true);
-			while (*end)
-				end = &(*end)->next;
+		while ((load = TAILQ_FIRST(&f->lanes[i].loads))) {
+			take_waits(f, load, true, taken);
 			load_drop(f, load);
 		}
 	}
-	return first;
 }
 
 void fetch_stop(struct fetch *f)
 {
 	struct err err = ERR_INIT;
-	struct fetch_wait *waits;
+	struct fetch_waits waits = TAILQ_HEAD_INITIALIZER(waits);
 
 	pthread_mutex_lock(&f->lock);
 	f->stopping = true;
-	waits = take_queued(f);
+	take_queued(f, &waits);
 	pthread_cond_broadcast(&f->work);
 	pthread_mutex_unlock(&f->lock);
-	deliver_all(waits, NULL, err_set(&err, ECANCELED, "stopped"), &err);
+	deliver_all(&waits, NULL, err_set(&err, ECANCELED, "stopped"), &err);
 }
 
 void fetch_free(struct fetch *f)
@@ -713,7 +681,7 @@ bool fetch_cancel(struct fetch *f, struct fetch_wait *wait)
 	load = wait->load;
 	if (load) {
 		wait_detach(f, wait);
-		if (!load->running && !load->first)
+		if (!load->running && TAILQ_EMPTY(&load->waits))
 			load_drop(f, load);
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -724,9 +692,11 @@ bool fetch_cancel(struct fetch *f, struct fetch_wait *wait)
 static void drop_hints(struct fetch *f, struct fetch_source *source)
 {
 	for (int i = 0; i < LANE_COUNT; i++) {
-		for (struct fetch_load *load = f->lanes[i].first, *next; load; load = next) {
-			next = load->next;
-			if (load->want.source == source && !load->first)
+		struct fetch_load *next = TAILQ_FIRST(&f->lanes[i].loads), *load;
+
+		while ((load = next)) {
+			next = TAILQ_NEXT(load, link);
+			if (load->want.source == source && TAILQ_EMPTY(&load->waits))
 				load_drop(f, load);
 		}
 	}

@@ -84,8 +84,9 @@ struct fetch_wait {
 	/* the rest is fetch's, zero at first; its lock */
 	struct fetch_want want;
 	struct fetch_load *load; /* waits for it; NULL: not (any more) waiting */
-	struct fetch_wait *next, *prev;
+	TAILQ_ENTRY(fetch_wait) link; /* or of who answers in its place */
 };
+TAILQ_HEAD(fetch_waits, fetch_wait);
 
 /* Ask for a chunk.  `wait->done` is called exactly once, perhaps before this returns. */
 void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait *wait);
