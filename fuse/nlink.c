@@ -58,7 +58,6 @@ static const struct read_at_ops unless_stopped = { .read = read_unless_stopped }
 struct nlink *nlink_new(struct archive *archive)
 {
 	struct nlink *n = calloc(1, sizeof(*n));
-	pthread_condattr_t attr;
 
 	if (!n)
 		return NULL;
@@ -68,10 +67,7 @@ struct nlink *nlink_new(struct archive *archive)
 	links_init(&n->links);
 	pthread_mutex_init(&n->lock, NULL);
 	TAILQ_INIT(&n->waiting);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&n->counted, &attr);
-	pthread_condattr_destroy(&attr);
+	wait_cond_init(&n->counted);
 	return n;
 }
 
