@@ -2,7 +2,7 @@
 #include "fuse/bdi.h"
 
 #include "archive/base/cleanup.h"
-#include "archive/base/wbuf.h"
+#include "client/base/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { MOUNTINFO_SIZE_MAX = 64 << 20, READ_SIZE = 64 << 10 };
+enum { MOUNTINFO_SIZE_MAX = 64 << 20 };
 
 static bool is_octal(const char *text)
 {
@@ -68,31 +68,14 @@ int bdi_find(const char *mountinfo, const char *mount_point, dev_t *out)
 	return found ? 0 : -ENOENT;
 }
 
-static int read_all(const char *path, struct wbuf *out)
-{
-	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	do {
-		uint8_t *to = wbuf_reserve(out, READ_SIZE);
-
-		if (!to)
-			return out->failed;
-		n = read(fd, to, READ_SIZE);
-		if (n < 0)
-			return -errno;
-		out->size += (size_t)n;
-	} while (n > 0);
-	return wbuf_put_u8(out, 0);
-}
-
 int bdi_find_now(const char *mount_point, dev_t *out)
 {
+	AUTO(fd) int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MOUNTINFO_SIZE_MAX);
-	int rc = read_all("/proc/self/mountinfo", &text);
+	int rc = fd < 0 ? -errno : io_read_all(fd, &text);
 
+	if (rc == 0)
+		rc = wbuf_put_u8(&text, 0);
 	return rc < 0 ? rc : bdi_find((const char *)text.data, mount_point, out);
 }
 

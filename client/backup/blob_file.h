@@ -8,10 +8,11 @@
 #define PXARFS_BLOB_FILE_H
 
 #include "archive/blob.h"
+#include "client/base/io.h"
 
 enum {
 	/* To read up to the limit, and to see that there is no more. */
-	BLOB_FILE_ROOM = BLOB_DATA_SIZE_MAX + (1 << 16),
+	BLOB_FILE_ROOM = BLOB_DATA_SIZE_MAX + IO_PIECE_SIZE,
 };
 
 /* Append the whole file to `plain`, which is empty and has BLOB_FILE_ROOM.  -EINVAL: not a regular

@@ -2,6 +2,7 @@
 #include "client/base/xdg.h"
 
 #include "archive/base/cleanup.h"
+#include "client/base/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,6 +64,7 @@ int xdg_replace(const char *path, const struct wbuf *text, struct err *err)
 {
 	AUTO(free) char *tmp = NULL;
 	AUTO(fd) int fd = -1;
+	int rc;
 
 	if (asprintf(&tmp, "%s.XXXXXX", path) < 0) {
 		tmp = NULL;
@@ -71,12 +73,11 @@ int xdg_replace(const char *path, const struct wbuf *text, struct err *err)
 	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, errno, "%s", tmp);
-	if (write(fd, text->data, text->size) != (ssize_t)text->size || fsync(fd) < 0 ||
-	    rename(tmp, path) < 0) {
-		int code = errno ? errno : EIO;
-
-		unlink(tmp);
-		return err_sys(err, code, "%s", path);
-	}
-	return 0;
+	rc = io_write(fd, text->data, text->size);
+	if (rc == 0 && (fsync(fd) < 0 || rename(tmp, path) < 0))
+		rc = -errno;
+	if (rc == 0)
+		return 0;
+	unlink(tmp);
+	return err_sys(err, -rc, "%s", path);
 }

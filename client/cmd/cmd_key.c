@@ -2,6 +2,7 @@
 /* pxarfs key: make, show, keep and recover keys. */
 #include "archive/blob.h"
 #include "archive/master_key.h"
+#include "client/base/io.h"
 #include "client/base/secret.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
@@ -26,16 +27,11 @@ static int failed(int rc, const struct err *err)
 
 static int write_fd(int fd, const char *path, const struct wbuf *text, struct err *err)
 {
-	for (size_t at = 0; at < text->size;) {
-		ssize_t n = write(fd, text->data + at, text->size - at);
+	int rc = io_write(fd, text->data, text->size);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "%s", path);
-		at += (size_t)n;
-	}
-	return fsync(fd) < 0 ? err_sys(err, errno, "%s", path) : 0;
+	if (rc == 0 && fsync(fd) < 0)
+		rc = -errno;
+	return rc < 0 ? err_sys(err, -rc, "%s", path) : 0;
 }
 
 /* A name is safe when its folder is; not every file system, or folder, lets us make sure. */

@@ -3,6 +3,7 @@
 
 #include "archive/base/wbuf.h"
 #include "archive/crypt.h"
+#include "client/base/io.h"
 #include "client/base/secret.h"
 #include "client/base/xdg.h"
 
@@ -44,22 +45,13 @@ static bool parse_line(char *line, const char **host, const char **fingerprint)
 static int read_file(const char *path, struct wbuf *out, struct err *err)
 {
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	ssize_t n = 1;
+	int rc = fd < 0 ? -errno : io_read_all(fd, out);
 
-	if (fd < 0 && errno != ENOENT)
-		return err_sys(err, errno, "%s", path);
-	while (fd >= 0 && n > 0) {
-		uint8_t *to = wbuf_reserve(out, 4096);
-
-		if (!to)
-			return err_set(err, -out->failed, "%s: too large", path);
-		n = read(fd, to, 4096);
-		if (n < 0 && errno != EINTR)
-			return err_sys(err, errno, "%s", path);
-		out->size += n > 0 ? (size_t)n : 0;
-		n = n < 0 ? 1 : n;
-	}
-	return wbuf_put_u8(out, 0) < 0 ? err_set(err, -out->failed, "%s: too large", path) : 0;
+	if (rc == 0 || rc == -ENOENT)
+		rc = wbuf_put_u8(out, 0);
+	if (rc == -E2BIG)
+		return err_set(err, E2BIG, "%s: too large", path);
+	return rc < 0 ? err_sys(err, -rc, "%s", path) : 0;
 }
 
 /* Call for each good line with its words; the text is cut up. */

@@ -3,6 +3,7 @@
 
 #include "archive/base/le.h"
 #include "client/base/clock.h"
+#include "client/base/io.h"
 #include "client/read/chunk_load.h"
 #include "client/read/readahead.h"
 
@@ -209,19 +210,12 @@ static int load_indexed(struct fetch_source *source, struct fetch_worker *worker
 
 static int read_fully(int fd, uint8_t *to, size_t size, uint64_t offset, struct err *err)
 {
-	while (size > 0) {
-		ssize_t n = pread(fd, to, size, (off_t)offset);
+	ssize_t n = io_pread(fd, to, size, offset);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot read");
-		if (n == 0)
-			return err_set(err, EIO, "the file was cut off while it was open");
-		to += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
+	if (n < 0)
+		return err_sys(err, (int)-n, "cannot read");
+	if ((size_t)n < size)
+		return err_set(err, EIO, "the file was cut off while it was open");
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "archive/crypt.h"
 #include "archive/json_text.h"
+#include "client/base/io.h"
 #include "client/base/xdg.h"
 
 #include <fcntl.h>
@@ -29,20 +30,6 @@ static void wipe(struct wbuf *b)
 	wbuf_release(b);
 }
 
-static bool read_all(int fd, struct wbuf *out)
-{
-	for (;;) {
-		uint8_t *to = wbuf_reserve(out, 4096);
-		ssize_t n = to ? read(fd, to, 4096) : -1;
-
-		if (n < 0 && to && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n == 0;
-		out->size += (size_t)n;
-	}
-}
-
 /* The cache's object; an empty one when there is no good one.  NULL: out of memory. */
 static json_t *load(const char *path)
 {
@@ -50,7 +37,8 @@ static json_t *load(const char *path)
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	AUTO(json) json_t *all = NULL;
 
-	if (fd >= 0 && read_all(fd, &text) && json_text_decode(text.data, text.size, &all, NULL) < 0)
+	if (fd >= 0 && io_read_all(fd, &text) == 0 &&
+	    json_text_decode(text.data, text.size, &all, NULL) < 0)
 		all = NULL;
 	wipe(&text);
 	return json_is_object(all) ? steal(&all) : json_object();

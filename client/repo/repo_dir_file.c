@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/repo/repo_dir_file.h"
 
+#include "client/base/io.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -149,17 +151,12 @@ int repo_dir_file_open(int at, const char *name, size_t size_max, int *fd, size_
 
 int repo_dir_file_read_fd(int fd, void *data, size_t size, struct err *err)
 {
-	for (size_t done = 0; done < size;) {
-		ssize_t n = pread(fd, (char *)data + done, size - done, (off_t)done);
+	ssize_t n = io_pread(fd, data, size, 0);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "read");
-		if (n == 0)
-			return err_set(err, EBADMSG, "ends after %zu of %zu bytes", done, size);
-		done += (size_t)n;
-	}
+	if (n < 0)
+		return err_sys(err, (int)-n, "read");
+	if ((size_t)n < size)
+		return err_set(err, EBADMSG, "ends after %zd of %zu bytes", n, size);
 	return 0;
 }
 
@@ -238,16 +235,9 @@ int repo_dir_file_tmp_open(struct repo_dir_file_tmp *t, int at, const char *stem
 int repo_dir_file_tmp_write(struct repo_dir_file_tmp *t, const void *data, size_t size,
 			    struct err *err)
 {
-	for (size_t done = 0; done < size;) {
-		ssize_t n = write(t->fd, (const char *)data + done, size - done);
+	int rc = io_write(t->fd, data, size);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "%s: write %zu bytes", t->name, size);
-		done += (size_t)n;
-	}
-	return 0;
+	return rc < 0 ? err_sys(err, -rc, "%s: write %zu bytes", t->name, size) : 0;
 }
 
 /* How many of the bytes can go to the disk from where they are.  Only file systems on a disk of

@@ -11,6 +11,7 @@
 #include "client/repo/repo_pbs_priv.h"
 
 #include "client/base/clock.h"
+#include "client/base/io.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -308,14 +309,7 @@ static bool map_file(const struct wbuf *bytes, struct repo_file *out)
 			       O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	void *data;
 
-	for (size_t done = 0; fd >= 0 && done < bytes->size;) {
-		ssize_t n = write(fd, bytes->data + done, bytes->size - done);
-
-		if (n <= 0 && !(n < 0 && errno == EINTR))
-			return false;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	if (fd < 0)
+	if (fd < 0 || io_write(fd, bytes->data, bytes->size) < 0)
 		return false;
 	data = mmap(NULL, bytes->size, PROT_READ, MAP_SHARED, fd, 0);
 	if (data == MAP_FAILED)
