@@ -60,6 +60,7 @@ struct backup_params {
 	bool names_given; /* else `names` is found: previous snapshot's, repository's */
 	enum archive_names names;
 	size_t chunk_size_avg;
+	bool no_cache; /* repo_writer_params */
 	bool dry_run; /* walk and cut everything, store nothing */
 	unsigned thread_count; /* 0: one a core and one, BACKUP_THREADS_MAX at most */
 	int compression; /* a level of zstd; 0: the default, BACKUP_UNCOMPRESSED: none */

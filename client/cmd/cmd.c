@@ -33,29 +33,83 @@ static int flush_output(int status)
 	return status == EXIT_DONE ? EXIT_FAILED : status;
 }
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* How many words `text` has, if the command line begins with them; else 0. */
+static int count_words(const char *text, int argc, char **argv)
+{
+	for (int n = 0; n < argc; n++) {
+		size_t size = strlen(argv[n]);
+
+		if (size == 0 || strncmp(text, argv[n], size) != 0)
+			return 0;
+		text += size;
+		if (*text == '\0')
+			return n + 1;
+		if (*text++ != ' ')
+			return 0;
+	}
+	return 0;
+}
+
+/* The official client's names for commands that we have, too, in the order of their replacing. */
+static void use_our_names(int *argc, char ***argv)
+{
+	static const struct {
+		const char *typed, *ours[2];
+	} rows[] = {
+		{ "snapshot list", { "snapshots" } },
+		{ "snapshot files", { "files" } },
+		{ "snapshot forget", { "forget" } },
+		{ "snapshot notes", { "notes" } },
+		{ "snapshot protected", { "protect" } },
+		{ "snapshot upload-log", { "upload-log" } },
+		{ "namespace", { "namespaces" } },
+		{ "notes update", { "notes", "set" } },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		int typed = count_words(rows[i].typed, *argc, *argv);
+		int ours = rows[i].ours[1] ? 2 : 1;
+
+		if (typed == 0)
+			continue;
+		*argc -= typed - ours;
+		*argv += typed - ours;
+		memcpy(*argv, rows[i].ours, (size_t)ours * sizeof(**argv));
+	}
+}
+
 /* What users of other backup programs type, and how it is done here. */
-static const char *known_elsewhere(const char *typed)
+static const char *known_elsewhere(int argc, char **argv)
 {
 	static const char *const rows[][2] = {
-		{ "snapshot", "'snapshots' lists them; 'files', 'forget', 'notes', 'protect' and "
-			      "'upload-log' are commands themselves" },
+		{ "snapshot", "the commands are 'snapshots', 'files', 'forget', 'notes', 'protect' and "
+			      "'upload-log'" },
 		{ "restore", "copy out of a mount: 'pxarfs mount SNAPSHOT MOUNTPOINT'" },
 		{ "extract", "copy out of a mount: 'pxarfs mount SNAPSHOT|FILE MOUNTPOINT'" },
 		{ "umount", "a mount ends by umount(8) or 'fusermount3 -u MOUNTPOINT'" },
 		{ "unmount", "a mount ends by umount(8) or 'fusermount3 -u MOUNTPOINT'" },
 		{ "map", "images are files in a mount: 'pxarfs mount SNAPSHOT MOUNTPOINT'" },
+		{ "unmap", "a mount ends by umount(8) or 'fusermount3 -u MOUNTPOINT'" },
 		{ "catalog", "'pxarfs ls -R SNAPSHOT ARCHIVE' lists an archive" },
+		{ "diff", "compare in a mount: 'diff -r MOUNTPOINT/TYPE/ID/TIME/ARCHIVE ...'" },
 		{ "group", "'pxarfs forget --group TYPE/ID' removes one" },
 		{ "protected", "the command is 'protect'" },
+		{ "protect update", "'protect set SNAPSHOT' or 'protect clear SNAPSHOT'" },
 		{ "prune", "'forget' removes snapshots; rules for it are the server's" },
 		{ "garbage-collect", "that is the server's" },
+		{ "change-owner", "that is the server's" },
+		{ "task", "that is the server's" },
 		{ "login", "every command logs in by itself" },
+		{ "logout", "a ticket ends by itself, after two hours" },
+		{ "key show-master-pubkey", "'openssl rsa -pubin -noout -text -in FILE' shows one" },
 	};
 
-	if (typed[0] == '-')
+	if (argv[0][0] == '-')
 		return "options stand behind the command, as in 'pxarfs snapshots -r REPOSITORY'";
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (strcmp(rows[i][0], typed) == 0)
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (count_words(rows[i][0], argc, argv))
 			return rows[i][1];
 	return NULL;
 }
@@ -63,11 +117,13 @@ static const char *known_elsewhere(const char *typed)
 /* The command that argv[0] names. */
 static int run(const struct cmd *const *commands, int argc, char **argv)
 {
-	const char *hint = known_elsewhere(argv[0]);
+	const char *hint;
 
+	use_our_names(&argc, &argv);
 	for (; *commands; commands++)
 		if (strcmp((*commands)->name, argv[0]) == 0)
 			return flush_output((*commands)->run(*commands, argc, argv));
+	hint = known_elsewhere(argc, argv);
 	fprintf(stderr, "pxarfs: unknown command '%s'%s%s\nTry 'pxarfs --help'.\n", argv[0],
 		hint ? ": " : "", hint ? hint : "");
 	return EXIT_USAGE;
@@ -137,7 +193,7 @@ static void print_family(FILE *out, const struct cmd *family, const struct cmd *
 int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t count,
 		   const char *note, int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : NULL;
+	const char *name = argc > 1 ? argv[1] : NULL, *hint;
 	size_t skip = strlen(family->name) + 1;
 
 	if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)) {
@@ -151,9 +207,12 @@ int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t 
 		print_family(stderr, family, commands, count, note);
 		return EXIT_USAGE;
 	}
-	fprintf(stderr, "pxarfs %s: unknown command '%s': expected", family->name, name);
-	for (size_t i = 0; i < count; i++)
-		fprintf(stderr, "%s %s", i ? "," : "", commands[i].name + skip);
+	fprintf(stderr, "pxarfs %s: unknown command '%s': ", family->name, name);
+	hint = known_elsewhere(argc, argv);
+	if (hint)
+		fputs(hint, stderr);
+	for (size_t i = 0; !hint && i < count; i++)
+		fprintf(stderr, "%s %s", i ? "," : "expected", commands[i].name + skip);
 	fprintf(stderr, "\nTry 'pxarfs %s --help'.\n", family->name);
 	return EXIT_USAGE;
 }
@@ -260,7 +319,7 @@ void cmd_format_size(uint64_t bytes, char *out, size_t size)
 	char number[32];
 	size_t n;
 
-	for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+	for (; value >= 1024 && unit + 1 < COUNT(units); unit++)
 		value /= 1024;
 	n = (size_t)snprintf(number, sizeof(number), "%.3f", value);
 	while (number[n - 1] == '0')

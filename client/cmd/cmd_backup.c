@@ -32,7 +32,7 @@ struct settings {
 	uint64_t chunk_size_kib, entries_max, padding_limit, threads, compression;
 	struct opt_list excludes, include_devs;
 	bool all_file_systems, skip_lost_and_found, skip_e2big_xattr, dry_run, json;
-	bool detect_ctime, create_ns;
+	bool detect_ctime, create_ns, no_cache;
 	struct keys_options keys;
 };
 
@@ -151,6 +151,8 @@ static int parse_settings(const struct cmd *self, struct settings *s, int argc, 
 		  "store at most so many bytes a second (such as 10MiB)" },
 		{ "burst", 0, OPT_STRING, &s->burst, "SIZE",
 		  "with --rate: after a rest, so many at once; 0: none (default: those of a second)" },
+		{ "no-cache", 0, OPT_FLAG, &s->no_cache, NULL,
+		  "a server whose datastore is on S3 does not put new chunks into its own cache" },
 		{ "dry-run", 0, OPT_FLAG, &s->dry_run, NULL,
 		  "read what a backup would read, store nothing, say what would be stored" },
 		KEYS_OPT_WRITE(s->keys),
@@ -306,6 +308,23 @@ static int take_specs(const struct cmd *self, struct job *j, char **texts, size_
 	return -1;
 }
 
+/* What a server alone has, and what it alone has not. */
+static int take_repository(const struct cmd *self, struct job *j)
+{
+	const struct snapshot_group *g = &j->params.name.group;
+	int status = cmd_find_repository(self, j->settings.repository, j->repository);
+	bool is_directory = status < 0 && repo_name_directory(j->repository);
+
+	if (status >= 0)
+		return status;
+	if (is_directory && j->settings.no_cache)
+		return opts_usage(self, "--no-cache is for a server's datastore: a directory has no "
+				  "cache");
+	if (!is_directory && strcmp(g->type, "host") == 0 && strcmp(g->id, "benchmark") == 0)
+		return opts_usage(self, "a server keeps nothing of the group host/benchmark");
+	return -1;
+}
+
 static void on_message(void *arg, enum backup_message kind, const char *text)
 {
 	struct job *j = arg;
@@ -344,6 +363,7 @@ static void take_rest(struct job *j)
 	p->notes = s->notes;
 	p->chunk_size_avg = (size_t)s->chunk_size_kib << 10;
 	p->dry_run = s->dry_run;
+	p->no_cache = s->no_cache;
 	p->patterns = &j->patterns;
 	p->include_devs = s->include_devs.items;
 	p->include_dev_count = s->include_devs.count;
@@ -384,7 +404,7 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 	if (status < 0)
 		status = take_specs(self, j, texts, count);
 	if (status < 0)
-		status = cmd_find_repository(self, j->settings.repository, j->repository);
+		status = take_repository(self, j);
 	take_rest(j);
 	return status;
 }

@@ -149,6 +149,7 @@ struct repo_writer {
 struct repo_writer_params {
 	struct snapshot_name name; /* the snapshot to make */
 	const char *owner; /* for a new group: "root@pam"; a server takes the login's instead */
+	bool no_cache; /* a server with an S3 datastore shall not keep new chunks at hand */
 };
 
 /* The newest finished snapshot of the group, locked against removal; NULL: none usable. */

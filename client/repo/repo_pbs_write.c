@@ -52,7 +52,7 @@ struct pbs_writer {
 	struct repo_writer base; /* first: the interface casts */
 	struct repo_pbs *repo;
 	struct snapshot_name name, previous;
-	bool has_previous, is_finished;
+	bool has_previous, is_finished, no_cache;
 	char path[SNAPSHOT_PATH_SIZE]; /* for messages */
 	struct h2_conn *conn;
 	struct repo_pbs_upload upload;
@@ -638,6 +638,16 @@ static int explain(struct pbs_writer *w, struct err *err)
 	return 1;
 }
 
+/* Of the upgrade; NULL: no memory. */
+static json_t *session_params(const struct pbs_writer *w)
+{
+	json_t *params = repo_pbs_snapshot_params(&w->name);
+
+	if (params && w->no_cache)
+		json_object_set_new(params, "no-cache", json_true());
+	return params;
+}
+
 static int open_session(struct pbs_writer *w, struct err *err)
 {
 	int64_t deadline_ms = clock_now_ms() + LOCKED_MS_MAX;
@@ -645,7 +655,7 @@ static int open_session(struct pbs_writer *w, struct err *err)
 	for (;;) {
 		int status = 0, why;
 		int rc = pbs_session_open(&w->conn, w->repo->rest, PBS_SESSION_BACKUP,
-					  repo_pbs_snapshot_params(&w->name), -1, &status, err);
+					  session_params(w), -1, &status, err);
 
 		if (rc == 0)
 			return 0;
@@ -681,12 +691,8 @@ static int find_previous(struct pbs_writer *w, struct err *err)
 
 static int begin(struct pbs_writer *w, struct err *err)
 {
-	const struct snapshot_group *g = &w->name.group;
-	int rc;
+	int rc = open_session(w, err);
 
-	if (strcmp(g->type, "host") == 0 && strcmp(g->id, "benchmark") == 0)
-		return err_set(err, EINVAL, "a server keeps nothing of the group host/benchmark");
-	rc = open_session(w, err);
 	if (rc < 0)
 		return rc;
 	w->upload.conn = w->conn;
@@ -708,6 +714,7 @@ int repo_pbs_write(struct repo *base, const struct repo_writer_params *params,
 	w->base.ops = &WRITER_OPS;
 	w->repo = (struct repo_pbs *)base;
 	w->name = params->name;
+	w->no_cache = params->no_cache;
 	snapshot_path(&w->name, w->path, sizeof(w->path));
 	pthread_mutex_init(&w->lock, NULL);
 	rc = repo_pbs_upload_init(&w->upload, err);

@@ -135,4 +135,27 @@ def test_help_of_a_command_is_what_the_command_says(pxarfs):
     assert "unknown command 'bogus'\n" in pxarfs("help", "bogus", status=2).stderr
     assert "pxarfs mount" in pxarfs("restore", "host/a", "a.pxar", "/x", status=2).stderr
     assert "behind the command" in pxarfs("-r", "/srv/store", "snapshots", status=2).stderr
-    assert "expected show, set, clear" in pxarfs("notes", "update", "host/a", status=2).stderr
+    assert "expected show, set, clear" in pxarfs("notes", "upgrade", "host/a", status=2).stderr
+
+
+@pytest.mark.parametrize("theirs, ours", [
+    ("snapshot list", "snapshots"), ("snapshot files", "files"), ("snapshot forget", "forget"),
+    ("snapshot upload-log", "upload-log"), ("snapshot notes show", "notes show"),
+    ("snapshot notes update", "notes set"), ("notes update", "notes set"),
+    ("snapshot protected show", "protect show"), ("namespace list", "namespaces list"),
+    ("namespace create", "namespaces create"), ("namespace delete", "namespaces delete")])
+def test_the_official_clients_names_are_taken(pxarfs, theirs, ours):
+    wanted = pxarfs(*ours.split(), "--help").stdout
+    assert wanted.startswith(f"Usage: pxarfs {ours} ")
+    assert pxarfs(*theirs.split(), "--help").stdout == wanted
+    assert pxarfs("help", *theirs.split()).stdout == wanted
+
+
+@pytest.mark.parametrize("theirs, hint", [
+    ("snapshot protected update host/a true", "'protect set SNAPSHOT'"), ("snapshot", "'snapshots'"),
+    ("snapshot what", "'snapshots'"), ("group forget host/a", "forget --group"),
+    ("key show-master-pubkey", "openssl"), ("task list", "the server's"), ("snapshots list", "TYPE/ID"),
+    ("unmap", "umount(8)")])
+def test_others_are_told_how_it_is_done_here(pxarfs, theirs, hint):
+    done = pxarfs(*theirs.split(), status=2)
+    assert hint in done.stderr

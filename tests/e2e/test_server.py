@@ -76,6 +76,13 @@ def test_an_unchanged_tree_sends_no_chunk_of_content(remote, server, tree):
 
 LEGACY = ["--change-detection-mode", "legacy"]
 KEY = ["--keyfile", GOLDEN / "keys/none.json"]
+def test_the_servers_cache_may_be_passed_by(remote, server, tree):
+    back_up(remote, tree)
+    back_up(remote, tree, 0, "--no-cache")
+    first, second = [r.query for r in server.record.matching("GET /backup")]
+    assert "no-cache" not in first and "no-cache=true" in second.split("&")
+
+
 KINDS = pytest.mark.parametrize("kind, key", [([], []), (LEGACY, []), ([], KEY), (LEGACY, KEY)],
                                 ids=["split", "single", "split-encrypted", "single-encrypted"])
 

@@ -96,6 +96,8 @@ def test_other_words(pxarfs, folder):
         refuse(pxarfs, "mount", source, POINT)
     for option in ("--backup-id=a b", "--backup-type=hosts", "--output-format=xml", "--dry-run=maybe"):
         refuse(pxarfs, "backup", "x.conf:/etc/passwd", "-r", folder / "none", option)
+    refuse(pxarfs, "backup", "x.conf:/etc/passwd", "-r", folder / "none", "--no-cache")
+    refuse(pxarfs, "backup", "x.conf:/etc/passwd", "-r", "server:store", "--backup-id=benchmark")
 
 
 def test_one_bad_word_keeps_all_from_being_forgotten(pxarfs, store):
