@@ -167,6 +167,12 @@ int cmd_failed(const struct err *err, int rc)
 	return EXIT_FAILED;
 }
 
+void cmd_warn(void *arg, const char *text)
+{
+	(void)arg;
+	log_warn("%s", text);
+}
+
 int cmd_print_json(const json_t *value)
 {
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(OUTPUT_SIZE_MAX);

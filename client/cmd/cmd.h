@@ -32,6 +32,9 @@ int cmd_run_family(const struct cmd *family, const struct cmd *commands, size_t 
 /* Report why a command failed; returns EXIT_FAILED. */
 int cmd_failed(const struct err *err, int rc);
 
+/* A repo's `warning`: to the log. */
+void cmd_warn(void *arg, const char *text);
+
 /* A value as pretty JSON on standard output; -> exit status. */
 int cmd_print_json(const json_t *value);
 

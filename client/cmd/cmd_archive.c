@@ -173,8 +173,7 @@ static int create(const struct create *c, const char *archive, const char *sourc
 	if (rc < 0) {
 		output_discard(&meta);
 		output_discard(&payload);
-		log_error("%s", err_text(&err, rc));
-		return EXIT_FAILED;
+		return cmd_failed(&err, rc);
 	}
 	if (!stats.skipped)
 		return EXIT_DONE;

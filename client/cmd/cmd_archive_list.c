@@ -6,7 +6,6 @@
 #include "client/cmd/browse.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/listing.h"
-#include "client/cmd/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -172,8 +171,8 @@ static int list_run(const struct cmd *self, int argc, char **argv)
 	rc = run_list(args[0], json ? LISTING_JSON : is_long ? LISTING_LONG : LISTING_SHORT,
 		      numeric_ids, &is_damaged, &err);
 	if (rc < 0)
-		log_error("%s", err_text(&err, rc));
-	return rc < 0 || is_damaged ? EXIT_FAILED : EXIT_DONE;
+		return cmd_failed(&err, rc);
+	return is_damaged ? EXIT_FAILED : EXIT_DONE;
 }
 
 const struct cmd cmd_list = {

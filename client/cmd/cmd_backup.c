@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "archive/chunker.h"
+#include "archive/json_text.h"
+#include "archive/master_key.h"
 #include "client/backup/backup.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
 #include "client/cmd/losses.h"
 #include "client/cmd/progress.h"
-#include "archive/chunker.h"
-#include "archive/master_key.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +21,6 @@
 #include <time.h>
 
 #define DEFAULT_OWNER "root@pam"
-
 
 /* Memory of at least this size goes back to the system when it is freed: lists of names, of very
  * large folders, would otherwise stay beside what comes after them. */
@@ -294,10 +294,8 @@ static int take_specs(const struct cmd *self, struct job *j, char **texts, size_
 	struct err err = ERR_INIT;
 
 	j->specs = calloc(count, sizeof(*j->specs));
-	if (!j->specs) {
-		log_error("out of memory");
-		return EXIT_FAILED;
-	}
+	if (!j->specs)
+		return cmd_failed(NULL, -ENOMEM);
 	for (size_t i = 0; i < count; i++)
 		if (backup_spec_parse(texts[i], &j->specs[i], &err) < 0)
 			return opts_usage(self, "%s", err.text);
@@ -604,8 +602,8 @@ static int print_json(const struct job *j, struct backup *b, const char *snapsho
 	const struct snapshot_name *name = &j->params.name;
 	struct backup_progress end;
 	char fingerprint[CRYPT_FINGERPRINT_TEXT_SIZE];
-	json_t *root, *streams = json_array();
-	int rc;
+	AUTO(json) json_t *root = NULL;
+	json_t *streams = json_array();
 
 	for (size_t i = 0; i < backup_stream_count(b); i++)
 		json_array_append_new(streams, stream_json(backup_stream(b, i)));
@@ -622,21 +620,18 @@ static int print_json(const struct job *j, struct backup *b, const char *snapsho
 			 "hard-links", (json_int_t)end.links,
 			 "skipped", (json_int_t)end.skipped,
 			 "elapsed-ms", (json_int_t)backup_elapsed_ms(b));
-	rc = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
-	putchar('\n');
-	json_decref(root);
-	return rc;
+	return root ? cmd_print_json(root) : cmd_failed(NULL, -ENOMEM);
 }
 
-static void print_summary(const struct job *j, struct backup *b)
+static int print_summary(const struct job *j, struct backup *b)
 {
 	char snapshot[SNAPSHOT_PATH_SIZE];
 
 	snapshot_path(&j->params.name, snapshot, sizeof(snapshot));
-	if (!j->settings.json)
-		print_text(j, b, snapshot);
-	else if (print_json(j, b, snapshot) < 0)
-		log_error("standard output: cannot write the summary");
+	if (j->settings.json)
+		return print_json(j, b, snapshot);
+	print_text(j, b, snapshot);
+	return EXIT_DONE;
 }
 
 /* --- the command --- */
@@ -655,12 +650,6 @@ static void tell_names(const struct backup *b)
 			 "--archive-names pbs makes ones that it can", s->name);
 		return;
 	}
-}
-
-static int fail(const struct err *err, int rc)
-{
-	log_error("%s", err_text(err, rc));
-	return EXIT_FAILED;
 }
 
 /* One try at the snapshot that the parameters name. */
@@ -705,14 +694,14 @@ static int run_job(struct job *j)
 	if (rc == 0)
 		rc = repo_open(j->repository, &repo, &err);
 	if (rc)
-		return fail(&err, rc);
+		return cmd_failed(&err, rc);
 	repo->warning = on_repo_warning;
 	repo->warning_arg = j;
 	j->params.repo = repo;
 	if (j->settings.create_ns && !j->settings.dry_run)
 		rc = repo_make_ns(repo, j->settings.ns, &err);
 	if (rc < 0)
-		return fail(&err, rc);
+		return cmd_failed(&err, rc);
 	catch_signals();
 	rc = make_snapshot(j, &b, &err);
 	if (rc == -EEXIST && take_next_second(j)) {
@@ -721,12 +710,12 @@ static int run_job(struct job *j)
 		rc = make_snapshot(j, &b, &err);
 	}
 	if (rc < 0)
-		return fail(&err, rc);
-	print_summary(j, b);
+		return cmd_failed(&err, rc);
+	int status = print_summary(j, b);
 	tell_names(b);
 	losses_print(&j->losses);
 	backup_progress(b, &end);
-	return end.skipped ? EXIT_INCOMPLETE : EXIT_DONE;
+	return end.skipped ? EXIT_INCOMPLETE : status;
 }
 
 static int run(const struct cmd *self, int argc, char **argv)

@@ -7,7 +7,6 @@
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/listing.h"
-#include "client/cmd/log.h"
 #include "client/repo/archive_name.h"
 
 #include <errno.h>
@@ -272,12 +271,6 @@ struct options {
 	struct keys_options keys;
 };
 
-static void warn(void *arg, const char *message)
-{
-	(void)arg;
-	log_warn("%s", message);
-}
-
 static int run_ls(const struct options *o, struct repo *repo, const char *snapshot,
 		  const char *name, const char *path, bool *is_damaged, struct err *err)
 {
@@ -337,12 +330,12 @@ static int ls_run(const struct cmd *self, int argc, char **argv)
 		status = cmd_open_repository(self, o.repository, &repo);
 	if (status >= 0)
 		return status;
-	repo->warning = warn;
+	repo->warning = cmd_warn;
 	o.format = o.json ? LISTING_JSON : o.is_long ? LISTING_LONG : LISTING_SHORT;
 	rc = run_ls(&o, repo, args[0], args[1], count > 2 ? args[2] : "/", &is_damaged, &err);
 	if (rc < 0)
-		log_error("%s", err_text(&err, rc));
-	return rc < 0 || is_damaged ? EXIT_FAILED : EXIT_DONE;
+		return cmd_failed(&err, rc);
+	return is_damaged ? EXIT_FAILED : EXIT_DONE;
 }
 
 const struct cmd cmd_ls = {

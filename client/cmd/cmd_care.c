@@ -6,7 +6,6 @@
 #include "client/backup/blob_file.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
-#include "client/cmd/log.h"
 #include "client/cmd/text.h"
 
 #include <errno.h>
@@ -14,18 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static void on_warning(void *arg, const char *text)
-{
-	(void)arg;
-	log_warn("%s", text);
-}
-
 static int open_repo(const struct cmd *self, const char *repository, struct repo **out)
 {
 	int status = cmd_open_repository(self, repository, out);
 
 	if (status < 0)
-		(*out)->warning = on_warning;
+		(*out)->warning = cmd_warn;
 	return status;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pxarfs key: make, show, keep and recover keys. */
 #include "archive/blob.h"
+#include "archive/json_text.h"
 #include "archive/master_key.h"
 #include "client/base/io.h"
 #include "client/base/secret.h"
@@ -18,12 +19,6 @@
 
 #define NEW_PASSWORD "PXARFS_NEW_ENCRYPTION_PASSWORD"
 #define MASTER_PASSWORD "PXARFS_MASTER_PASSWORD"
-
-static int failed(int rc, const struct err *err)
-{
-	log_error("%s", err_text(err, rc));
-	return EXIT_FAILED;
-}
 
 static int write_fd(int fd, const char *path, const struct wbuf *text, struct err *err)
 {
@@ -245,7 +240,7 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 	if (rc == 0)
 		rc = create(path, &how, &err);
 	if (rc < 0)
-		return failed(rc, &err);
+		return cmd_failed(&err, rc);
 	log_info("%s: key created; without it and its passphrase no backup can be restored", path);
 	return EXIT_DONE;
 }
@@ -262,18 +257,18 @@ static json_int_t epoch(const char *text)
 
 static int show_json(const char *path, const struct keyfile *k, const char *fingerprint)
 {
-	json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "path", path, "kdf", kdf_names[k->kdf],
-				 "created", epoch(k->created), "modified", epoch(k->modified));
+	AUTO(json) json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "path", path, "kdf",
+					    kdf_names[k->kdf], "created", epoch(k->created),
+					    "modified", epoch(k->modified));
 
 	if (json && k->has_fingerprint)
 		json_object_set_new(json, "fingerprint", json_string(fingerprint));
 	if (json && k->hint[0])
 		json_object_set_new(json, "hint", json_string(k->hint));
-	if (!json || json_dumpf(json, stdout, JSON_COMPACT) < 0)
-		log_error("%s: cannot print it as JSON", path);
-	putchar('\n');
-	json_decref(json);
-	return json ? EXIT_DONE : EXIT_FAILED;
+	if (json)
+		return cmd_print_json(json);
+	log_error("%s: cannot print it as JSON", path);
+	return EXIT_FAILED;
 }
 
 static int run_show(const struct cmd *self, int argc, char **argv)
@@ -294,7 +289,7 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 	if (rc == 0)
 		rc = keys_load_file(path, &k, &err);
 	if (rc < 0)
-		return failed(rc, &err);
+		return cmd_failed(&err, rc);
 	crypt_wipe(k.data, sizeof(k.data));
 	if (k.has_fingerprint)
 		crypt_fingerprint_text(&k.fingerprint, fingerprint);
@@ -346,7 +341,7 @@ static int run_change_passphrase(const struct cmd *self, int argc, char **argv)
 	rc = old_path(args, count, &path, &err);
 	if (rc == 0)
 		rc = change_passphrase(path, &how, &err);
-	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
 /* --- master keys --- */
@@ -380,7 +375,7 @@ static int run_create_master_key(const struct cmd *self, int argc, char **argv)
 		unlink(private_path); /* nobody has used it */
 	wipe_text(&private_pem);
 	if (rc < 0)
-		return failed(rc, &err);
+		return cmd_failed(&err, rc);
 	log_info("wrote %s and %s; keep the private one away from this machine", public_path,
 		 private_path);
 	return EXIT_DONE;
@@ -409,7 +404,7 @@ static int run_import_master_pubkey(const struct cmd *self, int argc, char **arg
 	if (rc == 0)
 		rc = write_new(path, &pem, &err);
 	if (rc < 0)
-		return failed(rc, &err);
+		return cmd_failed(&err, rc);
 	log_info("imported as %s", path);
 	return EXIT_DONE;
 }
@@ -495,7 +490,7 @@ static int run_import_with_master_key(const struct cmd *self, int argc, char **a
 	if (rc == 0)
 		rc = write_new(path, &text, &err);
 	wipe_text(&text);
-	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
 /* --- paperkey --- */
@@ -534,7 +529,7 @@ static int run_paperkey(const struct cmd *self, int argc, char **argv)
 		fwrite(page.data, 1, page.size, stdout);
 	wipe_text(&key);
 	wipe_text(&page);
-	return rc < 0 ? failed(rc, &err) : EXIT_DONE;
+	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
 /* --- the family --- */
