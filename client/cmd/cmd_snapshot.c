@@ -192,11 +192,11 @@ static int compare_rows(const void *a, const void *b)
 
 /* One snapshot as the server lists it; with a damaged manifest "error" says so.  NULL: no
  * memory. */
-static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, int *rc)
+static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, int *rc,
+			     struct err *err)
 {
 	AUTO(manifest) struct manifest *m = NULL;
 	AUTO(json) json_t *json = NULL;
-	struct err err = ERR_INIT;
 	size_t blob_size = 0;
 
 	json = json_pack("{s:s, s:s, s:I, s:b}", "backup-type", row->name.group.type, "backup-id",
@@ -206,11 +206,11 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 		return NULL;
 	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
 		return NULL;
-	*rc = load_manifest(repo, &row->name, &m, &blob_size, &err);
+	*rc = load_manifest(repo, &row->name, &m, &blob_size, err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
 	/* Not UTF-8: the message then loses its place in the JSON, not the row. */
-	json_object_set_new(json, "error", json_string(err_text(&err, *rc)));
+	json_object_set_new(json, "error", json_string(err_text(err, *rc)));
 	json_object_set_new(json, "files", json_array());
 	return steal(&json);
 }
@@ -258,9 +258,10 @@ static const char *common_mode(const json_t *files)
 	return first;
 }
 
-static void print_snapshot(const struct snapshot_row *row, const json_t *json, int width)
+/* `error`: what is wrong with its manifest, or NULL. */
+static void print_snapshot(const struct snapshot_row *row, const json_t *json, const char *error,
+			   int width)
 {
-	const json_t *error = json_object_get(json, "error");
 	char name[SNAPSHOT_PATH_SIZE], size[32] = "-";
 
 	snapshot_path(&row->name, name, sizeof(name));
@@ -270,7 +271,7 @@ static void print_snapshot(const struct snapshot_row *row, const json_t *json, i
 	printf("%-*s  %12s  %-9s  %-9s  ", width, name, size, row->is_protected ? "protected" : "",
 	       error ? "" : common_mode(json_object_get(json, "files")));
 	if (error)
-		cmd_print_name(json_string_value(error));
+		cmd_print_name(error);
 	else
 		print_file_names(json_object_get(json, "files"));
 	putchar('\n');
@@ -298,19 +299,19 @@ static int print_snapshots(struct snapshot_rows *l, bool as_json)
 	if (l->count > 1)
 		qsort(l->rows, l->count, sizeof(*l->rows), compare_rows);
 	for (size_t i = 0; i < l->count; i++) {
+		struct err err = ERR_INIT;
 		int rc = 0;
-		AUTO(json) json_t *row = snapshot_json(l->repo, &l->rows[i], &rc);
+		AUTO(json) json_t *row = snapshot_json(l->repo, &l->rows[i], &rc, &err);
+		const char *error = rc < 0 ? err_text(&err, rc) : NULL;
 
 		if (!row || !all)
 			return cmd_failed(NULL, -ENOMEM);
 		if (rc == -ENOENT) /* removed meanwhile */
 			continue;
-		if (rc < 0) {
-			log_error("%s", json_string_value(json_object_get(row, "error")));
-			status = EXIT_FAILED;
-		}
+		if (error)
+			status = cmd_failed(&err, rc);
 		if (!as_json)
-			print_snapshot(&l->rows[i], row, width);
+			print_snapshot(&l->rows[i], row, error, width);
 		else if (json_array_append(all, row) < 0)
 			return cmd_failed(NULL, -ENOMEM);
 	}

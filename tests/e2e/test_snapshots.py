@@ -80,6 +80,15 @@ def test_a_damaged_manifest_spoils_its_row_only(pxarfs, store):
     assert "index.json.blob" in done.stderr
 
 
+def test_a_damaged_manifest_is_told_where_a_path_is_no_utf8(pxarfs, store):
+    odd = store.rename(store.with_name("odd\udcff"))
+    os.truncate(odd / "host/split/2027-01-15T08:00:09Z/index.json.blob", 1 << 40)
+    done = pxarfs("snapshots", "-r", odd, "--output-format", "json", status=1, text=False)
+    assert b"odd" in done.stderr and b"index.json.blob" in done.stderr
+    row = next(r for r in json.loads(done.stdout) if r["backup-time"] == 1800000009)
+    assert row["files"] == []
+
+
 @pytest.mark.both_backends
 def test_files_of_a_snapshot(pxarfs, store):
     rows = json.loads(pxarfs("files", "-r", store, "host/image", "--output-format",
