@@ -229,11 +229,11 @@ static int find_source(struct arguments *a, const char *text, struct err *err)
 	struct serve_params *p = &a->params;
 	int rc;
 
-	if (mount_source_is_file(text) || is_regular_file(text))
-		return find_file(a, text, err);
 	if (p->repository || p->ns)
 		return err_set(err, EINVAL, "%s: a source says itself which repository and "
 			       "namespace are meant", text);
+	if (mount_source_is_file(text) || is_regular_file(text))
+		return find_file(a, text, err);
 	rc = mount_source_parse(text, &a->source, err);
 	if (rc < 0)
 		return rc;

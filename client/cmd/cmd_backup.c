@@ -26,6 +26,8 @@
  * large folders, would otherwise stay beside what comes after them. */
 enum { MMAP_SIZE_MIN = 1 << 20 };
 
+#define NOT_GIVEN UINT64_MAX /* a number */
+
 struct settings {
 	const char *repository, *ns, *id, *type, *mode, *names;
 	const char *time, *rate, *burst, *on_read_error, *notes;
@@ -195,10 +197,14 @@ static int take_words(const struct cmd *self, struct job *j)
 	if (!take_mode(s->mode, p))
 		return opts_usage(self, "--change-detection-mode is metadata, data or legacy, not "
 				  "'%s'", s->mode);
-	if (s->padding_limit > 100)
+	if (s->padding_limit > 100 && s->padding_limit != NOT_GIVEN)
 		return opts_usage(self, "--padding-limit is a percentage, 0 to 100");
-	if (p->mode != BACKUP_MODE_METADATA && s->detect_ctime)
-		return opts_usage(self, "--detect-ctime needs --change-detection-mode metadata");
+	if (p->mode != BACKUP_MODE_METADATA && (s->detect_ctime || s->padding_limit != NOT_GIVEN))
+		return opts_usage(self, "--detect-ctime and --padding-limit need "
+				  "--change-detection-mode metadata");
+	if (p->mode == BACKUP_MODE_LEGACY && s->names)
+		return opts_usage(self, "--archive-names is of split archives, not of "
+				  "--change-detection-mode legacy");
 	if (s->names && strcmp(s->names, "pbs") != 0 && strcmp(s->names, "design") != 0)
 		return opts_usage(self, "--archive-names is pbs or design, not '%s'", s->names);
 	p->names_given = s->names != NULL;
@@ -369,7 +375,8 @@ static void take_rest(struct job *j)
 	p->entries_max = s->entries_max;
 	p->skip_e2big_xattr = s->skip_e2big_xattr;
 	p->detect_ctime = s->detect_ctime;
-	p->padding_percent_max = (unsigned)s->padding_limit;
+	p->padding_percent_max = s->padding_limit == NOT_GIVEN ? REUSE_PADDING_PERCENT_DEFAULT :
+								  (unsigned)s->padding_limit;
 	j->journal_folder = journal_folder();
 	p->journal_folder = j->journal_folder;
 	p->message = on_message;
@@ -389,7 +396,7 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 					 .compression = BLOB_ZSTD_LEVEL,
 					 .chunk_size_kib = CHUNKER_AVG_SIZE_DEFAULT >> 10,
 					 .entries_max = WALK_ENTRIES_MAX_DEFAULT,
-					 .padding_limit = REUSE_PADDING_PERCENT_DEFAULT };
+					 .padding_limit = NOT_GIVEN };
 	status = parse_settings(self, &j->settings, argc, argv, &texts, &count);
 	if (status < 0)
 		status = take_words(self, j);

@@ -275,6 +275,10 @@ int keys_check(const struct keys_options *o, struct err *err)
 
 	if (rc < 0)
 		return rc;
+	if ((o->keyfd && secret_parse_fd(o->keyfd, "--keyfd", err) < 0) ||
+	    (o->master_pubkey_fd &&
+	     secret_parse_fd(o->master_pubkey_fd, "--master-pubkey-fd", err) < 0))
+		return -EINVAL;
 	if (o->keyfile && o->keyfd)
 		return err_set(err, EINVAL, "--keyfile and --keyfd exclude each other");
 	if (o->master_pubkey_file && o->master_pubkey_fd)

@@ -441,6 +441,8 @@ def test_mode_and_key_are_chosen_by_the_table(pxarfs, folder, repo, config, mode
 @pytest.mark.parametrize("args, message", [
     (["--crypt-mode", "both"], "neither encrypt, sign-only nor none"),
     (["--keyfile", "a", "--keyfd", "9"], "exclude each other"),
+    (["--keyfd", "x"], "--keyfd: 'x' is no descriptor's number"),
+    (["--master-pubkey-fd", "-1"], "--master-pubkey-fd: '-1' is no descriptor's number"),
     (["--master-pubkey-file", "a", "--master-pubkey-fd", "9"], "exclude each other"),
     (["--crypt-mode", "none", "--keyfile", "a"], "exclude each other")])
 def test_bad_usage_is_told_before_anything_is_read(pxarfs, folder, args, message):

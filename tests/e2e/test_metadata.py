@@ -545,9 +545,10 @@ def test_data_mode_reads_everything(pxarfs, folder, repo):
     out = backup("--change-detection-mode", "data")
     assert out["reading"]["read-files"] == out["regular-files"]
     assert out["payload"]["new-chunks"] == 0
-    pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--change-detection-mode", "data",
-           "--detect-ctime", status=2)
-    pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--padding-limit", 101, status=2)
+    for args in (["data", "--detect-ctime"], ["data", "--padding-limit", 10],
+                 ["legacy", "--archive-names", "pbs"], ["metadata", "--padding-limit", 101]):
+        pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--change-detection-mode", *args,
+               status=2)
 
 
 def test_dry_run_says_what_would_be_read(pxarfs, folder, repo):

@@ -160,8 +160,9 @@ def test_refuses_what_is_not_there(pxarfs, store, folder):
         assert words in pxarfs("mount", source, point, status=1).stderr
     assert "of one archive" in pxarfs("mount", "-o", "export", store, point, status=1).stderr
     assert "expected REPOSITORY" in pxarfs("mount", f"{store}::prod", point, status=2).stderr
-    assert "says itself" in pxarfs("mount", "-r", store, f"{store}::host/split", point,
-                                   status=2).stderr
+    for source in (f"{store}::host/split", "a.pxar"):
+        for option in (("-r", store), ("--ns", "prod")):
+            assert "says itself" in pxarfs("mount", *option, source, point, status=2).stderr
 
 
 # --- keys and damage ---
