@@ -7,6 +7,7 @@
 #include "client/cmd/text.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,26 @@ void cmd_warn(void *arg, const char *text)
 {
 	(void)arg;
 	log_warn("%s", text);
+}
+
+atomic_bool cmd_stop_requested;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&cmd_stop_requested, true);
+}
+
+void cmd_stop_on_signals(int flags)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = flags | (int)SA_RESETHAND };
+	struct sigaction old;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
 }
 
 int cmd_print_json(const json_t *value)

@@ -11,6 +11,7 @@
 #include "client/repo/repo_name.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 extern const struct cmd cmd_init, cmd_snapshots, cmd_files; /* cmd_snapshot.c */
 extern const struct cmd cmd_backup; /* cmd_backup.c */
@@ -34,6 +35,12 @@ int cmd_failed(const struct err *err, int rc);
 
 /* A repo's `warning`: to the log. */
 void cmd_warn(void *arg, const char *text);
+
+/* From now on SIGINT, SIGTERM and SIGHUP ask the command to end cleanly, but for one that whoever
+ * started us has set to be ignored (nohup); a second one of the same kind kills.  `flags`:
+ * SA_RESTART, or 0. */
+void cmd_stop_on_signals(int flags);
+extern atomic_bool cmd_stop_requested;
 
 /* A value as pretty JSON on standard output; -> exit status. */
 int cmd_print_json(const json_t *value);

@@ -91,25 +91,6 @@ static void output_discard(struct output *o)
 
 /* --- create --- */
 
-static atomic_bool interrupted;
-
-static void on_signal(int signal_number)
-{
-	(void)signal_number;
-	atomic_store(&interrupted, true);
-}
-
-static void stop_on_signals(void)
-{
-	/* A second signal kills, should the first not be noticed. */
-	const struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-	signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error to clean up after */
-}
-
 static void on_warning(void *arg, bool lost, const char *message)
 {
 	(void)arg;
@@ -148,7 +129,7 @@ static int write_archive(const struct create *c, const char *source, struct outp
 			.payload = { c->payload_output ? output_write : NULL, payload },
 		},
 		.warn = on_warning,
-		.stop = &interrupted,
+		.stop = &cmd_stop_requested,
 	};
 	int rc = walk_encode(&params, stats, err);
 
@@ -214,7 +195,8 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 		return opts_usage(self, "both streams cannot go to standard output");
 	if (add_patterns(&c, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	stop_on_signals();
+	cmd_stop_on_signals(0);
+	signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error to clean up after */
 	return create(&c, args[0], args[1]);
 }
 

@@ -71,28 +71,6 @@ static void job_release(struct job *j)
 }
 DEFINE_AUTO_STRUCT(job)
 
-static atomic_bool stop_requested;
-
-static void on_signal(int number)
-{
-	(void)number;
-	atomic_store(&stop_requested, true);
-}
-
-/* The first signal ends the backup cleanly, a second one of the same kind kills.  A signal
- * that whoever started us has set to be ignored (nohup) stays ignored. */
-static void catch_signals(void)
-{
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action = { .sa_handler = on_signal,
-				    .sa_flags = SA_RESTART | SA_RESETHAND };
-	struct sigaction old;
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			sigaction(numbers[i], &action, NULL);
-}
-
 /* --- options --- */
 
 static int parse_settings(const struct cmd *self, struct settings *s, int argc, char **argv,
@@ -381,7 +359,7 @@ static void take_rest(struct job *j)
 	p->journal_folder = j->journal_folder;
 	p->message = on_message;
 	p->message_arg = j;
-	p->stop = &stop_requested;
+	p->stop = &cmd_stop_requested;
 }
 
 /* -1 to go on, or an exit status. */
@@ -682,7 +660,7 @@ static bool take_next_second(struct job *j)
 	if (j->settings.time || late < 0 || late > 1)
 		return false;
 	while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &next, NULL) == EINTR &&
-	       !atomic_load(&stop_requested))
+	       !atomic_load(&cmd_stop_requested))
 		;
 	j->params.name.time = next.tv_sec;
 	return true;
@@ -709,7 +687,7 @@ static int run_job(struct job *j)
 		rc = repo_make_ns(repo, j->settings.ns, &err);
 	if (rc < 0)
 		return cmd_failed(&err, rc);
-	catch_signals();
+	cmd_stop_on_signals(SA_RESTART);
 	rc = make_snapshot(j, &b, &err);
 	if (rc == -EEXIST && take_next_second(j)) {
 		backup_free(steal(&b));

@@ -73,6 +73,24 @@ def test_interrupt_leaves_no_output(pxarfs, folder, tree):
     assert not (folder / "a.mpxar").exists()
 
 
+def test_a_signal_that_is_ignored_stays_so(pxarfs, folder, tree):
+    with open(tree / "big", "wb") as f:
+        f.truncate(8 << 20)
+    read, write = os.pipe()
+    process = pxarfs.start("create", folder / "a.mpxar", tree, "--payload-output", "-",
+                           stdout=write, stderr=subprocess.PIPE,
+                           preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    os.close(write)
+    os.read(read, 1)
+    process.send_signal(signal.SIGHUP)
+    while os.read(read, 1 << 20):
+        pass
+    os.close(read)
+    assert process.wait(10) == 0
+    process.stderr.close()
+    assert (folder / "a.mpxar").exists()
+
+
 def test_reader_that_leaves_is_an_error(pxarfs, folder, tree):
     (tree / "big").write_bytes(bytes(3 << 20))
     read, write = os.pipe()
