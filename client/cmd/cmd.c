@@ -174,6 +174,19 @@ void cmd_warn(void *arg, const char *text)
 	log_warn("%s", text);
 }
 
+int cmd_take_patterns(const struct cmd *self, const struct opt_list *exclude,
+		      bool skip_lost_and_found, struct match_list *out)
+{
+	struct err err = ERR_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; i < exclude->count && rc == 0; i++)
+		rc = match_list_add(out, exclude->items[i], &err);
+	if (rc == 0 && skip_lost_and_found)
+		rc = match_list_add(out, "lost+found", &err);
+	return rc < 0 ? opts_usage(self, "--exclude: %s", err_text(&err, rc)) : -1;
+}
+
 atomic_bool cmd_stop_requested;
 
 static void on_signal(int number)

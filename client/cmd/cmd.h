@@ -7,6 +7,7 @@
 #ifndef PXARFS_CMD_H
 #define PXARFS_CMD_H
 
+#include "archive/match.h"
 #include "client/cmd/opts.h"
 #include "client/repo/repo_name.h"
 
@@ -35,6 +36,10 @@ int cmd_failed(const struct err *err, int rc);
 
 /* A repo's `warning`: to the log. */
 void cmd_warn(void *arg, const char *text);
+
+/* The patterns of --exclude, and of --skip-lost-and-found.  -1, or an exit status. */
+int cmd_take_patterns(const struct cmd *self, const struct opt_list *exclude,
+		      bool skip_lost_and_found, struct match_list *out);
 
 /* From now on SIGINT, SIGTERM and SIGHUP ask the command to end cleanly, but for one that whoever
  * started us has set to be ignored (nohup); a second one of the same kind kills.  `flags`:

@@ -100,17 +100,6 @@ static void on_warning(void *arg, bool lost, const char *message)
 		log_info("%s", message);
 }
 
-static int add_patterns(struct create *c, struct err *err)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < c->exclude.count && rc == 0; i++)
-		rc = match_list_add(&c->patterns, c->exclude.items[i], err);
-	if (rc == 0 && c->skip_lost_and_found)
-		rc = match_list_add(&c->patterns, "lost+found", err);
-	return rc < 0 ? err_wrap(err, rc, "--exclude") : 0;
-}
-
 static int write_archive(const struct create *c, const char *source, struct output *meta,
 			 struct output *payload, struct walk_stats *stats, struct err *err)
 {
@@ -182,7 +171,6 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 		  "entries at most in all folders on one path (default: 1048576)" },
 		{ 0 },
 	};
-	struct err err = ERR_INIT;
 	char **args;
 	size_t count;
 	int status = opts_parse(self, table, argc, argv, 2, 2, &args, &count);
@@ -193,8 +181,9 @@ static int run_create(const struct cmd *self, int argc, char **argv)
 		return opts_usage(self, "--include-dev says nothing beside --all-file-systems");
 	if (c.payload_output && strcmp(c.payload_output, "-") == 0 && strcmp(args[0], "-") == 0)
 		return opts_usage(self, "both streams cannot go to standard output");
-	if (add_patterns(&c, &err) < 0)
-		return opts_usage(self, "%s", err.text);
+	status = cmd_take_patterns(self, &c.exclude, c.skip_lost_and_found, &c.patterns);
+	if (status >= 0)
+		return status;
 	cmd_stop_on_signals(0);
 	signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error to clean up after */
 	return create(&c, args[0], args[1]);

@@ -235,18 +235,6 @@ static int take_effort(const struct cmd *self, struct job *j)
 	return take_rate(self, j);
 }
 
-static int take_patterns(const struct cmd *self, struct job *j)
-{
-	struct err err = ERR_INIT;
-	int rc = 0;
-
-	for (size_t i = 0; i < j->settings.excludes.count && rc == 0; i++)
-		rc = match_list_add(&j->patterns, j->settings.excludes.items[i], &err);
-	if (rc == 0 && j->settings.skip_lost_and_found)
-		rc = match_list_add(&j->patterns, "lost+found", &err);
-	return rc < 0 ? opts_usage(self, "--exclude: %s", err_text(&err, rc)) : -1;
-}
-
 /* The name of the new snapshot. */
 static int take_name(const struct cmd *self, struct job *j)
 {
@@ -381,7 +369,8 @@ static int job_init(const struct cmd *self, struct job *j, int argc, char **argv
 	if (status < 0)
 		status = take_effort(self, j);
 	if (status < 0)
-		status = take_patterns(self, j);
+		status = cmd_take_patterns(self, &j->settings.excludes,
+					   j->settings.skip_lost_and_found, &j->patterns);
 	if (status < 0)
 		status = take_name(self, j);
 	if (status < 0)
