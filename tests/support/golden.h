@@ -96,4 +96,25 @@ golden_find(const struct golden *tar, const char *end)
 	exit(1);
 }
 
+/* Visit all files of both golden datastores; how often `visit` said true. */
+static inline __attribute__((unused)) unsigned
+golden_each(bool visit(void *arg, const struct golden *tar, const struct golden_member *m),
+	    void *arg)
+{
+	static const char *const tars[] = { "tests/golden/datastore.tar",
+					    "tests/golden/datastore2.tar" };
+	unsigned count = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct golden tar = golden_read(tars[i]);
+		struct golden_member m;
+		size_t offset = 0;
+
+		while (golden_next(&tar, &offset, &m))
+			count += visit(arg, &tar, &m);
+		golden_free(&tar);
+	}
+	return count;
+}
+
 #endif

@@ -3,6 +3,7 @@
 #include "archive/base/hex.h"
 #include "archive/blob.h"
 #include "archive/keyfile.h"
+#include "tests/support/counting_key.h"
 #include "tests/support/golden.h"
 
 #include <setjmp.h>
@@ -11,17 +12,6 @@
 #include <cmocka.h>
 
 enum { PLAIN_SIZE_MAX = 17 << 20 };
-
-static struct crypt_key *counting_key(void)
-{
-	uint8_t bytes[CRYPT_KEY_SIZE];
-	struct crypt_key *key = NULL;
-
-	for (unsigned i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)i;
-	assert_int_equal(crypt_key_new(&key, bytes, NULL), 0);
-	return key;
-}
 
 static void fill_iv(uint8_t iv[CRYPT_IV_SIZE])
 {
@@ -193,40 +183,44 @@ static bool rebuild(struct blob_codec *codec, const struct crypt_key *key,
 	return true;
 }
 
+struct opened {
+	struct blob_codec *codec;
+	const struct crypt_key *none, *scrypt;
+	unsigned with_none, with_scrypt;
+};
+
+static bool rebuild_encrypted(void *arg, const struct golden *tar, const struct golden_member *m)
+{
+	struct opened *o = arg;
+	enum blob_kind kind;
+
+	(void)tar;
+	if (!strstr(m->name, "/.chunks/") && !golden_ends_with(m->name, ".blob"))
+		return false;
+	assert_int_equal(blob_kind(m->data, m->size, &kind, NULL), 0);
+	if (!blob_kind_is_encrypted(kind))
+		return false;
+	if (rebuild(o->codec, o->none, m))
+		o->with_none++;
+	else if (rebuild(o->codec, o->scrypt, m))
+		o->with_scrypt++;
+	else
+		fail_msg("%s: no key opens it", m->name);
+	return true;
+}
+
 static void rebuilds_all_that_the_official_client_encrypted(void **state)
 {
-	static const char *const tars[] = { "tests/golden/datastore.tar",
-					    "tests/golden/datastore2.tar" };
 	AUTO(crypt_key) struct crypt_key *none = golden_key("tests/golden/keys/none.json", "");
 	AUTO(crypt_key) struct crypt_key *scrypt = golden_key("tests/golden/keys/scrypt.json",
 							      "vector-pass");
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
-	unsigned with_none = 0, with_scrypt = 0;
+	struct opened o = { .codec = codec, .none = none, .scrypt = scrypt };
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		struct golden tar = golden_read(tars[i]);
-		struct golden_member m;
-		enum blob_kind kind;
-		size_t offset = 0;
-
-		while (golden_next(&tar, &offset, &m)) {
-			if (!strstr(m.name, "/.chunks/") && !golden_ends_with(m.name, ".blob"))
-				continue;
-			assert_int_equal(blob_kind(m.data, m.size, &kind, NULL), 0);
-			if (!blob_kind_is_encrypted(kind))
-				continue;
-			if (rebuild(codec, none, &m))
-				with_none++;
-			else if (rebuild(codec, scrypt, &m))
-				with_scrypt++;
-			else
-				fail_msg("%s: no key opens it", m.name);
-		}
-		golden_free(&tar);
-	}
-	assert_true(with_none > 10);
-	assert_true(with_scrypt > 5);
+	golden_each(rebuild_encrypted, &o);
+	assert_true(o.with_none > 10);
+	assert_true(o.with_scrypt > 5);
 }
 
 int main(void)

@@ -255,7 +255,8 @@ static bool put_chunk(const struct golden *tar, struct blob_codec *codec, const 
 	return rc == 0;
 }
 
-static bool check_stream(const struct golden *tar, const struct golden_member *index)
+/* Payload streams are left out: their cuts depend on when suggestions came. */
+static bool check_stream(void *arg, const struct golden *tar, const struct golden_member *index)
 {
 	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf stream = WBUF_INIT(64 << 20);
@@ -263,6 +264,10 @@ static bool check_stream(const struct golden *tar, const struct golden_member *i
 	struct cuts cuts;
 	struct didx ix;
 
+	(void)arg;
+	if (!golden_ends_with(index->name, ".didx") ||
+	    golden_ends_with(index->name, ".ppxar.didx"))
+		return false;
 	assert_int_equal(didx_open(&ix, index->data, index->size, NULL), 0);
 	for (size_t i = 0; i < ix.count; i++) {
 		struct digest d;
@@ -285,26 +290,10 @@ static bool check_stream(const struct golden *tar, const struct golden_member *i
 	return true;
 }
 
-/* Payload streams are left out: their cuts depend on when suggestions came. */
 static void cuts_golden_streams_where_the_official_client_did(void **state)
 {
-	static const char *const tars[] = { "tests/golden/datastore.tar",
-					    "tests/golden/datastore2.tar" };
-	unsigned count = 0;
-
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		struct golden tar = golden_read(tars[i]);
-		struct golden_member m;
-		size_t offset = 0;
-
-		while (golden_next(&tar, &offset, &m))
-			if (golden_ends_with(m.name, ".didx") &&
-			    !golden_ends_with(m.name, ".ppxar.didx"))
-				count += check_stream(&tar, &m);
-		golden_free(&tar);
-	}
-	assert_int_equal(count, 13);
+	assert_int_equal(golden_each(check_stream, NULL), 13);
 }
 
 static void forgets_the_chunk_when_reset(void **state)

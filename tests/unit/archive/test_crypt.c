@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/base/hex.h"
 #include "archive/crypt.h"
+#include "tests/support/counting_key.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
-
-static struct crypt_key *key_of_counting_bytes(void)
-{
-	uint8_t bytes[CRYPT_KEY_SIZE];
-	struct crypt_key *key = NULL;
-
-	for (unsigned i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)i;
-	assert_int_equal(crypt_key_new(&key, bytes, NULL), 0);
-	return key;
-}
 
 static void assert_hex(const void *have, size_t size, const char *want)
 {
@@ -28,7 +18,7 @@ static void assert_hex(const void *have, size_t size, const char *want)
 
 static void derives_what_the_format_says(void **state)
 {
-	AUTO(crypt_key) struct crypt_key *key = key_of_counting_bytes();
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	AUTO(digest_ctx) struct digest_ctx *ctx = digest_ctx_new();
 	char text[CRYPT_FINGERPRINT_TEXT_SIZE], brief[CRYPT_FINGERPRINT_SHORT_SIZE];
 	struct digest d;
@@ -63,7 +53,7 @@ static void digest_without_a_key_is_plain_sha_256(void **state)
 
 static void seals_as_the_format_says_and_opens_again(void **state)
 {
-	AUTO(crypt_key) struct crypt_key *key = key_of_counting_bytes();
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	AUTO(crypt_cipher) struct crypt_cipher *cipher = crypt_cipher_new();
 	uint8_t iv[CRYPT_IV_SIZE], tag[CRYPT_TAG_SIZE], sealed[12], plain[12];
 
@@ -82,7 +72,7 @@ static void seals_as_the_format_says_and_opens_again(void **state)
 
 static void refuses_any_flipped_bit(void **state)
 {
-	AUTO(crypt_key) struct crypt_key *key = key_of_counting_bytes();
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	AUTO(crypt_cipher) struct crypt_cipher *cipher = crypt_cipher_new();
 	uint8_t all[CRYPT_IV_SIZE + CRYPT_TAG_SIZE + 5] = { 1 }, plain[5];
 	uint8_t *tag = all + CRYPT_IV_SIZE, *sealed = tag + CRYPT_TAG_SIZE;
@@ -99,7 +89,7 @@ static void refuses_any_flipped_bit(void **state)
 
 static void seals_nothing(void **state)
 {
-	AUTO(crypt_key) struct crypt_key *key = key_of_counting_bytes();
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	AUTO(crypt_cipher) struct crypt_cipher *cipher = crypt_cipher_new();
 	uint8_t iv[CRYPT_IV_SIZE] = { 0 }, tag[CRYPT_TAG_SIZE], byte;
 
@@ -112,7 +102,7 @@ static void seals_nothing(void **state)
 
 static void fingerprints_are_parsed_with_and_without_colons(void **state)
 {
-	AUTO(crypt_key) struct crypt_key *key = key_of_counting_bytes();
+	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	char text[CRYPT_FINGERPRINT_TEXT_SIZE], hex[DIGEST_HEX_SIZE];
 	struct digest d;
 

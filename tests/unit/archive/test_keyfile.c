@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/keyfile.h"
+#include "tests/support/counting_key.h"
+#include "tests/support/golden.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,17 +10,6 @@
 #include <cmocka.h>
 
 #define CREATED "2026-11-22T16:55:39+00:00"
-
-static struct crypt_key *counting_key(void)
-{
-	uint8_t bytes[CRYPT_KEY_SIZE];
-	struct crypt_key *key = NULL;
-
-	for (unsigned i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)i;
-	assert_int_equal(crypt_key_new(&key, bytes, NULL), 0);
-	return key;
-}
 
 static struct keyfile_random counting_random(void)
 {
@@ -31,30 +22,21 @@ static struct keyfile_random counting_random(void)
 	return r;
 }
 
-static void load(const char *path, struct wbuf *out)
-{
-	AUTO(file) FILE *f = fopen(path, "rb");
-	uint8_t *p = wbuf_reserve(out, 8192);
-
-	assert_non_null(f);
-	out->size += fread(p, 1, 8192, f);
-}
-
 static void golden_opens_and_is_written_again(const char *name, const char *passphrase)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(wbuf) struct wbuf again = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
+	struct golden text = golden_read(name);
 	struct err err = ERR_INIT;
 	struct keyfile k;
 
-	load(name, &text);
 	assert_int_equal(keyfile_decode(text.data, text.size, &k, &err), 0);
 	assert_int_equal(keyfile_open(&k, passphrase, strlen(passphrase), &key, &err), 0);
 	assert_true(digest_equal(&k.fingerprint, crypt_key_fingerprint(key)));
 	assert_int_equal(keyfile_encode(&k, false, &again, &err), 0);
 	assert_int_equal(again.size, text.size);
 	assert_memory_equal(again.data, text.data, text.size);
+	golden_free(&text);
 	if (k.kdf == KEYFILE_KDF_NONE)
 		return;
 	crypt_key_free(steal(&key));
@@ -187,13 +169,13 @@ static void refuses_a_wrong_fingerprint(void **state)
 
 static void refuses_a_key_file_cut_anywhere(void **state)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	struct golden text = golden_read("tests/golden/keys/scrypt.json");
 	struct keyfile k;
 
 	(void)state;
-	load("tests/golden/keys/scrypt.json", &text);
 	for (size_t n = 0; n < text.size; n++)
 		assert_int_equal(keyfile_decode(text.data, n, &k, NULL), -EBADMSG);
+	golden_free(&text);
 }
 
 int main(void)

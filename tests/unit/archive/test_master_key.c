@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive/master_key.h"
+#include "tests/support/counting_key.h"
+#include "tests/support/golden.h"
 
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -11,34 +13,13 @@
 
 #define CREATED "2026-11-22T16:55:39+00:00"
 
-static struct crypt_key *counting_key(void)
-{
-	uint8_t bytes[CRYPT_KEY_SIZE];
-	struct crypt_key *key = NULL;
-
-	for (unsigned i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)i;
-	assert_int_equal(crypt_key_new(&key, bytes, NULL), 0);
-	return key;
-}
-
-static void load(const char *path, struct wbuf *out)
-{
-	AUTO(file) FILE *f = fopen(path, "rb");
-	uint8_t *p = wbuf_reserve(out, 8192);
-
-	assert_non_null(f);
-	out->size += fread(p, 1, 8192, f);
-}
-
 /* The golden private key is DER; PEM is the same in base64 between two lines. */
 static void private_key(struct wbuf *pem)
 {
 	static const char alphabet[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	AUTO(wbuf) struct wbuf der = WBUF_INIT(KEYFILE_SIZE_MAX);
+	struct golden der = golden_read("tests/golden/keys/master.private.der");
 
-	load("tests/golden/keys/master.private.der", &der);
 	wbuf_put_text(pem, "-----BEGIN PRIVATE KEY-----");
 	for (size_t i = 0, column = 0; i < der.size; i += 3, column += 4) {
 		uint32_t v = 0;
@@ -52,20 +33,20 @@ static void private_key(struct wbuf *pem)
 			wbuf_put_u8(pem, (uint8_t)(k <= n ? alphabet[v >> (18 - 6 * k) & 63] : '='));
 	}
 	assert_int_equal(wbuf_put_text(pem, "\n-----END PRIVATE KEY-----\n"), 0);
+	golden_free(&der);
 }
 
 static void master_key_recovers_the_data_key(void **state)
 {
 	AUTO(crypt_key) struct crypt_key *key = counting_key();
 	AUTO(crypt_key) struct crypt_key *recovered = NULL;
-	AUTO(wbuf) struct wbuf public_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(wbuf) struct wbuf block = WBUF_INIT(KEYFILE_SIZE_MAX);
+	struct golden public_pem = golden_read("tests/golden/keys/master.pub.pem");
 	struct err err = ERR_INIT;
 	struct keyfile k;
 
 	(void)state;
-	load("tests/golden/keys/master.pub.pem", &public_pem);
 	private_key(&pem);
 	assert_int_equal(master_key_wrap(public_pem.data, public_pem.size, key, CREATED, CREATED,
 					     &block, &err), 0);
@@ -84,6 +65,7 @@ static void master_key_recovers_the_data_key(void **state)
 	block.data[100] ^= 1;
 	assert_int_not_equal(master_key_unwrap(pem.data, pem.size, NULL, 0, block.data,
 						   block.size, &k, &err), 0);
+	golden_free(&public_pem);
 }
 
 static void refuses_a_key_that_a_key_file_does_not_fit_in(void **state)
