@@ -56,39 +56,24 @@ def test_full_disk_is_told_and_leaves_no_output(pxarfs, folder, tree):
     assert not os.listdir(small)
 
 
-def test_interrupt_leaves_no_output(pxarfs, folder, tree):
+@pytest.mark.parametrize("number, is_ignored", [(signal.SIGINT, False), (signal.SIGHUP, False),
+                                                (signal.SIGHUP, True)])
+def test_a_signal_that_is_not_ignored_leaves_no_output(pxarfs, folder, tree, number, is_ignored):
     with open(tree / "big", "wb") as f:
         f.truncate(64 << 20)
     read, write = os.pipe()
     process = pxarfs.start("create", folder / "a.mpxar", tree, "--payload-output", "-",
-                           stdout=write, stderr=subprocess.PIPE)
-    os.close(write)
-    os.read(read, 1)
-    process.send_signal(signal.SIGINT)
-    while os.read(read, 1 << 20):
-        pass
-    os.close(read)
-    assert process.wait(10) == 1
-    process.stderr.close()
-    assert not (folder / "a.mpxar").exists()
-
-
-def test_a_signal_that_is_ignored_stays_so(pxarfs, folder, tree):
-    with open(tree / "big", "wb") as f:
-        f.truncate(8 << 20)
-    read, write = os.pipe()
-    process = pxarfs.start("create", folder / "a.mpxar", tree, "--payload-output", "-",
                            stdout=write, stderr=subprocess.PIPE,
-                           preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+                           preexec_fn=lambda: is_ignored and signal.signal(number, signal.SIG_IGN))
     os.close(write)
     os.read(read, 1)
-    process.send_signal(signal.SIGHUP)
+    process.send_signal(number)
     while os.read(read, 1 << 20):
         pass
     os.close(read)
-    assert process.wait(10) == 0
+    assert process.wait(10) == (0 if is_ignored else 1)
     process.stderr.close()
-    assert (folder / "a.mpxar").exists()
+    assert (folder / "a.mpxar").exists() == is_ignored
 
 
 def test_reader_that_leaves_is_an_error(pxarfs, folder, tree):
