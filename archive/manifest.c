@@ -2,6 +2,7 @@
 #include "archive/manifest.h"
 
 #include "archive/base/grow.h"
+#include "archive/blob.h"
 #include "archive/json_text.h"
 
 #include <limits.h>
@@ -356,6 +357,18 @@ int manifest_decode(const void *text, size_t size, struct manifest **out, struct
 	int rc = decode(text, size, out, err);
 
 	return rc < 0 ? err_wrap(err, rc, "manifest") : 0;
+}
+
+int manifest_decode_blob(const void *blob, size_t size, struct wbuf *text, struct manifest **out,
+			 struct err *err)
+{
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	int rc;
+
+	if (!codec)
+		return err_set(err, ENOMEM, "out of memory");
+	rc = blob_decode(codec, blob, size, MANIFEST_SIZE_MAX, text, err);
+	return rc < 0 ? rc : manifest_decode(text->data, text->size, out, err);
 }
 
 /* --- encoding --- */

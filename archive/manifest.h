@@ -61,6 +61,11 @@ DEFINE_AUTO_PTR(manifest)
  * many files.  Unknown members are dropped, as by the server, but for those of "unprotected". */
 int manifest_decode(const void *text, size_t size, struct manifest **out, struct err *err);
 
+/* The same from the blob that is in a repository, whose text is appended to `text` (empty, with room
+ * for MANIFEST_SIZE_MAX).  Also errors of blob_decode(). */
+int manifest_decode_blob(const void *blob, size_t size, struct wbuf *text, struct manifest **out,
+			 struct err *err);
+
 /* Append the text form: two-space indent, sorted keys, no final newline. */
 int manifest_encode(const struct manifest *m, struct wbuf *out, struct err *err);
 

@@ -69,17 +69,12 @@ static int read_manifest(struct repo_reader *reader, const struct crypt_key *key
 			 struct manifest **out, size_t *blob_size, struct err *err)
 {
 	AUTO(repo_file) struct repo_file blob = { 0 };
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
-
-	if (!codec)
-		return err_set(err, ENOMEM, "out of memory");
 	int rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &blob, err);
+
 	if (rc < 0)
 		return rc;
-	rc = blob_decode(codec, blob.data, blob.size, MANIFEST_SIZE_MAX, &text, err);
-	if (rc == 0)
-		rc = manifest_decode(text.data, text.size, out, err);
+	rc = manifest_decode_blob(blob.data, blob.size, &text, out, err);
 	if (rc == 0 && key)
 		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	*blob_size = blob.size;

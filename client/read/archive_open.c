@@ -217,18 +217,12 @@ static int read_manifest(struct repo_reader *reader, const struct crypt_key *key
 			 struct manifest **out, struct err *err)
 {
 	AUTO(repo_file) struct repo_file file = { 0 };
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
-	int rc;
+	int rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &file, err);
 
-	if (!codec)
-		return err_set(err, ENOMEM, "%s: out of memory", MANIFEST_BLOB_NAME);
-	rc = repo_reader_get_file(reader, MANIFEST_BLOB_NAME, &file, err);
 	if (rc < 0)
 		return rc;
-	rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
-	if (rc == 0)
-		rc = manifest_decode(text.data, text.size, out, err);
+	rc = manifest_decode_blob(file.data, file.size, &text, out, err);
 	if (rc == 0)
 		rc = manifest_check_key(*out, text.data, text.size, key, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;

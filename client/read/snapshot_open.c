@@ -32,17 +32,11 @@ static bool ends_with(const char *text, const char *end)
 static int read_manifest(struct snapshot_open *s, struct err *err)
 {
 	AUTO(repo_file) struct repo_file file = { 0 };
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
-	int rc;
+	int rc = repo_reader_get_file(s->reader, MANIFEST_BLOB_NAME, &file, err);
 
-	if (!codec)
-		return err_set(err, ENOMEM, "%s: out of memory", MANIFEST_BLOB_NAME);
-	rc = repo_reader_get_file(s->reader, MANIFEST_BLOB_NAME, &file, err);
 	if (rc < 0)
 		return rc;
-	rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &s->text, err);
-	if (rc == 0)
-		rc = manifest_decode(s->text.data, s->text.size, &s->manifest, err);
+	rc = manifest_decode_blob(file.data, file.size, &s->text, &s->manifest, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", MANIFEST_BLOB_NAME) : 0;
 }
 

@@ -146,14 +146,11 @@ int repo_conformance_backup(struct repo *r, const struct snapshot_name *name, un
 /* The manifest of a snapshot, decoded. */
 static int load_manifest(struct repo_reader *r, struct manifest **out, struct err *err)
 {
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(repo_file) struct repo_file blob = { 0 };
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	int rc = repo_reader_get_file(r, MANIFEST_BLOB_NAME, &blob, err);
 
-	if (rc == 0)
-		rc = blob_decode(codec, blob.data, blob.size, text.size_max, &text, err);
-	return rc < 0 ? rc : manifest_decode(text.data, text.size, out, err);
+	return rc < 0 ? rc : manifest_decode_blob(blob.data, blob.size, &text, out, err);
 }
 
 static int check_chunk(struct repo_reader *r, const struct didx *ix, size_t i, unsigned seed,

@@ -723,13 +723,10 @@ static int copy_file(struct repo *base, struct repo_reader *from,
 static int get_manifest(struct repo_reader *from, struct manifest **out, struct err *err)
 {
 	AUTO(repo_file) struct repo_file file = { 0 };
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	int rc = repo_reader_get_file(from, MANIFEST_BLOB_NAME, &file, err);
 
-	if (rc == 0)
-		rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
-	return rc < 0 ? rc : manifest_decode(text.data, text.size, out, err);
+	return rc < 0 ? rc : manifest_decode_blob(file.data, file.size, &text, out, err);
 }
 
 int repo_memory_copy(struct repo *base, struct repo *from, const struct snapshot_name *snapshot,
