@@ -162,6 +162,7 @@ class Connection(threading.Thread):
                 self.sock.sendall(part if answer.sized else b"%x\r\n%b\r\n" % (len(part), part))
             if not answer.endless:
                 break
+            body = bytes(1 << 16)
         if answer.cut is not None:
             self.is_cut = True
             raise Gone
