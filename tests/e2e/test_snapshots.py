@@ -20,6 +20,15 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.fixture
+def memory(pxarfs, folder):
+    """Where 65,536 folders are made and gone quickly."""
+    path = folder / "memory"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+    return path
+
+
 @pytest.mark.both_backends
 def test_lists_snapshots_in_the_servers_words_and_order(pxarfs, store):
     rows = listed(pxarfs, store)
@@ -145,13 +154,13 @@ def test_a_datastore_beside_is_found_by_a_relative_path(pxarfs, folder):
     assert "repository /no/where" in pxarfs("snapshots", "-r", "/no/where", status=1).stderr
 
 
-def test_init_lets_nobody_else_at_the_blobs(pxarfs, folder):
+def test_init_lets_nobody_else_at_the_blobs(pxarfs, folder, memory):
     for name, before, after in (("open", 0o755, 0o750), ("closed", 0o700, 0o700)):
         (folder / name).mkdir(mode=before)
         pxarfs("init", folder / name)
         assert mode(folder / name) == after
-    pxarfs("init", "--full", folder / "adopted")
-    assert mode(folder / "adopted") == 0o755
+    pxarfs("init", "--full", memory / "adopted")
+    assert mode(memory / "adopted") == 0o755
     (folder / "secret").write_text("hash\n")
     pxarfs("backup", "-r", folder / "open", "--backup-id", "a", f"secret.conf:{folder}/secret")
     folder.chmod(0o755)
@@ -161,10 +170,7 @@ def test_init_lets_nobody_else_at_the_blobs(pxarfs, folder):
     assert done.returncode == 1 and "Permission denied" in done.stderr
 
 
-def test_init_full_makes_every_chunk_folder_and_can_be_repeated(pxarfs, folder):
-    memory = folder / "memory"
-    memory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", memory], check=True)
+def test_init_full_makes_every_chunk_folder_and_can_be_repeated(pxarfs, memory):
     chunks = memory / "new/.chunks"
     (chunks / "0007").mkdir(parents=True)  # an init that was interrupted
     pxarfs("init", "--full", memory / "new", umask=0o077)
