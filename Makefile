@@ -137,12 +137,14 @@ $(FUZZ_BUILD)/%.o: %.c Makefile
 	clang -std=gnu17 $(CPPFLAGS_ALL) -U_FORTIFY_SOURCE $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
 $(FUZZ_PROGRAMS): $(FUZZ_BUILD)/%: $(FUZZ_BUILD)/tests/fuzz/%.o $(FUZZ_OBJ)
 	clang $(subst -no-link,,$(FUZZ_FLAGS)) -o $@ $^ $(LIBS)
-fuzz: $(FUZZ_PROGRAMS)
-	@set -e; for p in $(FUZZ_PROGRAMS); do n=$${p##*/fuzz_}; \
-		echo "== fuzz $$n, $(FUZZ_SECONDS) s"; mkdir -p $(FUZZ_BUILD)/found/$$n; \
-		$$p -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 \
-			-artifact_prefix=$(FUZZ_BUILD)/ -print_final_stats=0 -verbosity=0 \
-			$(FUZZ_BUILD)/found/$$n tests/fuzz/corpus/$$n; done
+FUZZ_RUNS := $(patsubst tests/fuzz/fuzz_%.c,fuzz-%,$(FUZZ))
+fuzz: $(FUZZ_RUNS)
+$(FUZZ_RUNS): fuzz-%: $(FUZZ_BUILD)/fuzz_%
+	@echo "== fuzz $*, $(FUZZ_SECONDS) s"
+	@mkdir -p $(FUZZ_BUILD)/found/$*
+	@$< -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 \
+		-artifact_prefix=$(FUZZ_BUILD)/ -print_final_stats=0 -verbosity=0 \
+		$(FUZZ_BUILD)/found/$* tests/fuzz/corpus/$*
 
 bench: all $(TOOLS)
 	scripts/bench
@@ -188,7 +190,7 @@ help:
 	@echo 'clean       remove build/'
 	@echo 'Settings: SAN=address,undefined or SAN=thread, WERROR=1, CC, CFLAGS'
 
-.PHONY: all check check-e2e fuzz bench lint format install uninstall clean help
+.PHONY: all check check-e2e fuzz $(FUZZ_RUNS) bench lint format install uninstall clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 
