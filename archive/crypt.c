@@ -212,3 +212,13 @@ void crypt_wipe(void *data, size_t size)
 {
 	OPENSSL_cleanse(data, size);
 }
+
+void crypt_wbuf_release(struct wbuf *b)
+{
+	int saved = errno;
+
+	if (b->data)
+		crypt_wipe(b->data, b->capacity);
+	wbuf_release(b);
+	errno = saved;
+}

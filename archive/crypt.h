@@ -12,6 +12,7 @@
 
 #include "archive/base/digest.h"
 #include "archive/base/err.h"
+#include "archive/base/wbuf.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -71,5 +72,13 @@ int crypt_random(void *out, size_t size, struct err *err);
 
 /* Overwrite secrets so that no compiler leaves it out. */
 void crypt_wipe(void *data, size_t size);
+
+/* AUTO(crypt_wbuf) struct wbuf: all its memory is wiped before it is released. */
+void crypt_wbuf_release(struct wbuf *b);
+
+static inline __attribute__((unused)) void crypt_wbuf_cleanup(struct wbuf *b)
+{
+	crypt_wbuf_release(b);
+}
 
 #endif

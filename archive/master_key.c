@@ -70,7 +70,7 @@ int master_key_wrap(const void *public_pem, size_t pem_size, const struct crypt_
 			const char *created, const char *modified, struct wbuf *out,
 			struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(evp_pkey) EVP_PKEY *rsa = NULL;
 	struct keyfile k;
 	int rc = read_public(public_pem, pem_size, &rsa, err);
@@ -84,7 +84,6 @@ int master_key_wrap(const void *public_pem, size_t pem_size, const struct crypt_
 	if (rc < 0)
 		return rc;
 	rc = rsa_encrypt(rsa, &text, out);
-	crypt_wipe(text.data, text.size);
 	if (rc < 0)
 		return err_set(err, -rc, "master key: cannot encrypt a key file of %zu bytes",
 			       text.size);
@@ -115,7 +114,7 @@ int master_key_unwrap(const void *private_pem, size_t pem_size, const void *pass
 	AUTO(bio) BIO *bio = BIO_new_mem_buf(private_pem, (int)pem_size);
 	AUTO(evp_pkey) EVP_PKEY *rsa =
 		bio ? PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, &phrase) : NULL;
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc;
 
 	if (!rsa)
@@ -130,8 +129,6 @@ int master_key_unwrap(const void *private_pem, size_t pem_size, const void *pass
 	rc = rsa_decrypt(rsa, block, block_size, &text);
 	if (rc == 0)
 		rc = keyfile_decode(text.data, text.size, out, err);
-	if (text.data)
-		crypt_wipe(text.data, text.size);
 	if (rc < 0 && rc != -ENOMEM)
 		return err_set(err, EKEYREJECTED, "master key: does not open this encrypted key");
 	return rc;

@@ -182,27 +182,11 @@ static int seal_text(const struct crypt_key *key, const struct protection *p, co
 	return rc;
 }
 
-static int open_file_key(const struct keyfile *k, struct crypt_key **out, struct err *err)
-{
-	AUTO(secret) struct secret passphrase = { .size = 0 };
-	int rc = 0;
-
-	if (k->kdf != KEYFILE_KDF_NONE)
-		rc = secret_encryption_password(&passphrase, err);
-	return rc < 0 ? rc : keyfile_open(k, passphrase.bytes, passphrase.size, out, err);
-}
-
-static void wipe_text(struct wbuf *text)
-{
-	if (text->data)
-		crypt_wipe(text->data, text->capacity);
-}
-
 /* --- create --- */
 
 static int create(const char *path, const struct protection *how, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
 	uint8_t bytes[CRYPT_KEY_SIZE];
 	int rc;
@@ -218,7 +202,6 @@ static int create(const char *path, const struct protection *how, struct err *er
 		rc = seal_text(key, how, "", &text, err);
 	if (rc == 0)
 		rc = write_new(path, &text, err);
-	wipe_text(&text);
 	return rc;
 }
 
@@ -308,19 +291,18 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 
 static int change_passphrase(const char *path, const struct protection *how, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
 	struct keyfile k;
 	int rc = keys_load_file(path, &k, err);
 
 	if (rc == 0)
-		rc = open_file_key(&k, &key, err);
+		rc = keys_open(&k, &key, err);
 	if (rc == 0)
 		rc = seal_text(key, how, k.created, &text, err);
 	keyfile_wipe(&k);
 	if (rc == 0)
 		rc = replace(path, &text, err);
-	wipe_text(&text);
 	return rc;
 }
 
@@ -351,7 +333,7 @@ static int run_create_master_key(const struct cmd *self, int argc, char **argv)
 	static const char public_path[] = "master-public.pem", private_path[] = "master-private.pem";
 	const struct opt table[] = { { 0 } };
 	AUTO(wbuf) struct wbuf public_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
-	AUTO(wbuf) struct wbuf private_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf private_pem = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(secret) struct secret passphrase = { .size = 0 };
 	struct err err = ERR_INIT;
 	char **args;
@@ -373,7 +355,6 @@ static int run_create_master_key(const struct cmd *self, int argc, char **argv)
 		rc = write_new(private_path, &private_pem, &err);
 	if (rc == 0 && (rc = write_new(public_path, &public_pem, &err)) < 0)
 		unlink(private_path); /* nobody has used it */
-	wipe_text(&private_pem);
 	if (rc < 0)
 		return cmd_failed(&err, rc);
 	log_info("wrote %s and %s; keep the private one away from this machine", public_path,
@@ -430,7 +411,7 @@ static int read_block(const char *path, struct wbuf *out, struct err *err)
 static int recover(const char *private_path, const char *block_path, struct crypt_key **out,
 		   char created[KEYFILE_TIME_SIZE], struct err *err)
 {
-	AUTO(wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf pem = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(wbuf) struct wbuf block = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(secret) struct secret passphrase = { .size = 0 };
 	struct keyfile k;
@@ -446,7 +427,6 @@ static int recover(const char *private_path, const char *block_path, struct cryp
 	if (rc == 0)
 		rc = master_key_unwrap(pem.data, pem.size, passphrase.bytes, passphrase.size,
 				       block.data, block.size, &k, err);
-	wipe_text(&pem);
 	if (rc < 0)
 		return rc;
 	memcpy(created, k.created, KEYFILE_TIME_SIZE);
@@ -465,7 +445,7 @@ static int run_import_with_master_key(const struct cmd *self, int argc, char **a
 		  "the encrypted key: rsa-encrypted.key of a snapshot, decoded or as its blob" },
 		OPT_PROTECTION(how), { 0 }
 	};
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	AUTO(crypt_key) struct crypt_key *key = NULL;
 	AUTO(free) char *path = NULL;
 	char created[KEYFILE_TIME_SIZE];
@@ -489,7 +469,6 @@ static int run_import_with_master_key(const struct cmd *self, int argc, char **a
 		rc = seal_text(key, &how, created, &text, &err);
 	if (rc == 0)
 		rc = write_new(path, &text, &err);
-	wipe_text(&text);
 	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 
@@ -503,8 +482,8 @@ static int run_paperkey(const struct cmd *self, int argc, char **argv)
 		{ "subject", 0, OPT_STRING, &subject, "TEXT", "printed above the key" },
 		{ 0 }
 	};
-	AUTO(wbuf) struct wbuf key = WBUF_INIT(KEYFILE_SIZE_MAX);
-	AUTO(wbuf) struct wbuf page = WBUF_INIT(16 << 20);
+	AUTO(crypt_wbuf) struct wbuf key = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf page = WBUF_INIT(16 << 20);
 	AUTO(free) char *path = NULL;
 	struct err err = ERR_INIT;
 	char **args;
@@ -527,8 +506,6 @@ static int run_paperkey(const struct cmd *self, int argc, char **argv)
 	}
 	if (rc == 0)
 		fwrite(page.data, 1, page.size, stdout);
-	wipe_text(&key);
-	wipe_text(&page);
 	return rc < 0 ? cmd_failed(&err, rc) : EXIT_DONE;
 }
 

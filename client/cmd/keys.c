@@ -113,7 +113,7 @@ int keys_default_path(const char *name, char **out, struct err *err)
 
 int keys_load_file(const char *path, struct keyfile *out, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc = keys_read_file(path, &text, err);
 
 	if (rc == 0) {
@@ -121,12 +121,10 @@ int keys_load_file(const char *path, struct keyfile *out, struct err *err)
 		if (rc < 0)
 			err_wrap(err, rc, "%s", path);
 	}
-	if (text.data)
-		crypt_wipe(text.data, text.size);
 	return rc;
 }
 
-static int open_key(const struct keyfile *k, struct crypt_key **out, struct err *err)
+int keys_open(const struct keyfile *k, struct crypt_key **out, struct err *err)
 {
 	AUTO(secret) struct secret passphrase = { .size = 0 };
 	int rc = 0;
@@ -139,16 +137,14 @@ static int open_key(const struct keyfile *k, struct crypt_key **out, struct err 
 }
 
 /* Open text from `name`; `created` may be NULL. */
-static int open_text(struct wbuf *text, const char *name, struct crypt_key **out, char *created,
-		     struct err *err)
+static int open_text(const struct wbuf *text, const char *name, struct crypt_key **out,
+		     char *created, struct err *err)
 {
 	struct keyfile k;
 	int rc = keyfile_decode(text->data, text->size, &k, err);
 
-	if (text->data)
-		crypt_wipe(text->data, text->size);
 	if (rc == 0)
-		rc = open_key(&k, out, err);
+		rc = keys_open(&k, out, err);
 	if (rc == 0 && created)
 		keys_keep_time(k.created, created);
 	keyfile_wipe(&k);
@@ -157,7 +153,7 @@ static int open_text(struct wbuf *text, const char *name, struct crypt_key **out
 
 static int open_path(const char *path, struct crypt_key **out, char *created, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc = keys_read_file(path, &text, err);
 
 	return rc < 0 ? rc : open_text(&text, path, out, created, err);
@@ -166,7 +162,7 @@ static int open_path(const char *path, struct crypt_key **out, char *created, st
 static int open_given(const struct keys_options *o, struct crypt_key **out, char *created,
 		      struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc;
 
 	*out = NULL;

@@ -95,6 +95,9 @@ int keys_default_path(const char *name, char **out, struct err *err);
 /* Read and decode a key file. */
 int keys_load_file(const char *path, struct keyfile *out, struct err *err);
 
+/* The key of a key file; asks for the passphrase, if it has one. */
+int keys_open(const struct keyfile *k, struct crypt_key **out, struct err *err);
+
 /* A whole small file into `out`. */
 int keys_read_file(const char *path, struct wbuf *out, struct err *err);
 

@@ -123,7 +123,7 @@ static void put_head(const char *subject, bool html, struct wbuf *out)
 static int put_key_file(const struct keyfile *k, const char *subject, bool html,
 			struct wbuf *out, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc = keyfile_encode(k, true, &text, err);
 
 	if (rc == 0)
@@ -137,7 +137,6 @@ static int put_key_file(const struct keyfile *k, const char *subject, bool html,
 	wbuf_put_text(out, "\n-----END PROXMOX BACKUP KEY-----");
 	wbuf_put_text(out, html ? "</p>\n" : "\n");
 	rc = put_qr((const char *)text.data, html, out, err);
-	crypt_wipe(text.data, text.size);
 	wbuf_put_text(out, html ? "</body>\n</html>\n" : "\n");
 	return rc;
 }
@@ -181,7 +180,7 @@ static int cut_lines(char *text, struct lines *out, struct err *err)
 static int put_block(const struct lines *lines, size_t begin, size_t end, bool html,
 		     struct wbuf *out, struct err *err)
 {
-	AUTO(wbuf) struct wbuf code = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf code = WBUF_INIT(KEYFILE_SIZE_MAX);
 	int rc;
 
 	wbuf_put_text(out, html ? "<div class=\"block\">\n<p>" : "");
@@ -194,8 +193,6 @@ static int put_block(const struct lines *lines, size_t begin, size_t end, bool h
 	wbuf_put_text(out, html ? "</p>\n" : "");
 	wbuf_put_u8(&code, 0);
 	rc = code.failed ? code.failed : put_qr((const char *)code.data, html, out, err);
-	if (code.data)
-		crypt_wipe(code.data, code.size);
 	wbuf_put_text(out, html ? "</div>\n" : "\n\f\n");
 	return rc;
 }
@@ -222,7 +219,7 @@ static int put_pem(char *text, const char *subject, bool html, struct wbuf *out,
 int paperkey_make(const void *key, size_t size, const char *subject, bool html,
 		  struct wbuf *out, struct err *err)
 {
-	AUTO(wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(KEYFILE_SIZE_MAX);
 	struct keyfile k;
 	int rc;
 
@@ -237,7 +234,6 @@ int paperkey_make(const void *key, size_t size, const char *subject, bool html,
 			keyfile_wipe(&k);
 		}
 	}
-	crypt_wipe(text.data, text.size);
 	if (rc == 0 && out->failed)
 		return err_sys(err, -out->failed, "paper key");
 	return rc;

@@ -186,9 +186,7 @@ void pbs_http_abort(struct pbs_http *h)
 
 void pbs_http_reply_release(struct pbs_http_reply *r)
 {
-	if (r->body.data)
-		crypt_wipe(r->body.data, r->body.capacity);
-	wbuf_release(&r->body);
+	crypt_wbuf_release(&r->body);
 	crypt_wipe(r->cookie, sizeof(r->cookie));
 }
 

@@ -168,7 +168,7 @@ static int prepare(struct rest_call *c, const struct pbs_rest *r, const json_t *
 static int send_once(struct pbs_rest *r, const struct rest_call *c,
 		     struct pbs_http_reply *reply, bool *again, struct err *err)
 {
-	AUTO(wbuf) struct wbuf headers = WBUF_INIT(HEADERS_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf headers = WBUF_INIT(HEADERS_SIZE_MAX);
 	int rc = pbs_login_headers(r->login, &headers, err);
 
 	if (rc == 0 && wbuf_put_u8(&headers, 0) < 0)
@@ -183,8 +183,6 @@ static int send_once(struct pbs_rest *r, const struct rest_call *c,
 							       .body_size = c->body.size },
 				   reply, err);
 	*again = rc == 0 && reply->status == 401 && pbs_login_expire(r->login, &headers);
-	if (headers.data)
-		crypt_wipe(headers.data, headers.capacity);
 	return rc;
 }
 

@@ -25,12 +25,6 @@ static const struct kind {
 	[PBS_SESSION_BACKUP] = { "backup", "proxmox-backup-protocol-v1", BACKUP_IDLE_MS },
 };
 
-static void wipe(struct wbuf *b)
-{
-	if (b->data)
-		crypt_wipe(b->data, b->capacity);
-}
-
 static int put_request(struct wbuf *out, const struct pbs_name *name, const struct kind *kind,
 		       const json_t *params, const struct wbuf *headers)
 {
@@ -139,7 +133,7 @@ static int upgrade(struct h2_conn **out, struct pbs_rest *rest, const struct kin
 		   const json_t *params, const struct wbuf *headers, int abort_fd, int *status,
 		   struct err *err)
 {
-	AUTO(wbuf) struct wbuf request = WBUF_INIT(2 * HEADERS_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf request = WBUF_INIT(2 * HEADERS_SIZE_MAX);
 	AUTO(wbuf) struct wbuf answer = WBUF_INIT(HEAD_SIZE_MAX);
 	AUTO(tls) struct tls *tls = NULL;
 	size_t head = 0;
@@ -151,7 +145,6 @@ static int upgrade(struct h2_conn **out, struct pbs_rest *rest, const struct kin
 	if (rc == 0)
 		rc = tls_write_all(tls, request.data, request.size,
 				   clock_now_ms() + NET_ANSWER_TIMEOUT_MS, abort_fd);
-	wipe(&request);
 	if (rc < 0)
 		return err_sys(err, -rc, "%s session", kind->path);
 	rc = read_answer(tls, kind, &answer, &head, status, abort_fd, err);
@@ -171,14 +164,13 @@ int pbs_session_open(struct h2_conn **out, struct pbs_rest *rest, enum pbs_sessi
 	if (!owned || json_object_set_new(owned, "store", json_string(pbs_rest_name(rest)->store)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	for (int i = 0; again && i < TRY_COUNT; i++) {
-		AUTO(wbuf) struct wbuf headers = WBUF_INIT(HEADERS_SIZE_MAX);
+		AUTO(crypt_wbuf) struct wbuf headers = WBUF_INIT(HEADERS_SIZE_MAX);
 
 		seen = 0;
 		rc = pbs_login_headers(pbs_rest_login(rest), &headers, err);
 		if (rc == 0)
 			rc = upgrade(out, rest, &kinds[kind], owned, &headers, abort_fd, &seen, err);
 		again = seen == 401 && pbs_login_expire(pbs_rest_login(rest), &headers);
-		wipe(&headers);
 	}
 	if (status)
 		*status = seen;

@@ -23,24 +23,16 @@ static char *cache_path(void)
 	return path;
 }
 
-static void wipe(struct wbuf *b)
-{
-	if (b->data)
-		crypt_wipe(b->data, b->capacity);
-	wbuf_release(b);
-}
-
 /* The cache's object; an empty one when there is no good one.  NULL: out of memory. */
 static json_t *load(const char *path)
 {
-	struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
 	AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	AUTO(json) json_t *all = NULL;
 
 	if (fd >= 0 && io_read_all(fd, &text) == 0 &&
 	    json_text_decode(text.data, text.size, &all, NULL) < 0)
 		all = NULL;
-	wipe(&text);
 	return json_is_object(all) ? steal(&all) : json_object();
 }
 
@@ -83,7 +75,7 @@ static void drop_expired(json_t *all)
 
 static void store(const char *path, const json_t *all)
 {
-	struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
+	AUTO(crypt_wbuf) struct wbuf text = WBUF_INIT(FILE_SIZE_MAX);
 	AUTO(free) char *folder = strdup(path);
 
 	if (folder && json_text_canonical(all, &text) == 0) {
@@ -91,7 +83,6 @@ static void store(const char *path, const json_t *all)
 		mkdir(folder, 0700);
 		xdg_replace(path, &text, NULL);
 	}
-	wipe(&text);
 }
 
 void pbs_tickets_put(const char *host, const char *user, const char *ticket, const char *token)
