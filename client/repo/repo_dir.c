@@ -352,6 +352,7 @@ static int choose_locks(struct repo_dir *d, const struct repo_dir_host *host, st
 	int rc = repo_dir_host_find(host, d->root_fd, &store, &why);
 
 	d->locks.root_fd = d->root_fd;
+	d->locks.owner = repo_dir_owner_of(d->root_fd);
 	strcpy(d->locks.dir, REPO_DIR_OWN_LOCKS);
 	if (rc < 0)
 		use_unknown(d, host, rc, &why);

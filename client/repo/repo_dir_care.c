@@ -359,8 +359,8 @@ static int make_marker(struct repo_dir *d, int snapshot_fd, struct err *err)
 	AUTO(fd) int fd = openat(snapshot_fd, REPO_DIR_PROTECTED,
 				 O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, REPO_DIR_FILE_MODE);
 
-	if (fd < 0 || (o->set && fchown(fd, o->uid, o->gid) < 0) ||
-	    fchmod(fd, REPO_DIR_FILE_MODE) < 0 || fsync(fd) < 0)
+	if (fd < 0 || repo_dir_owner_give(fd, o) < 0 || fchmod(fd, REPO_DIR_FILE_MODE) < 0 ||
+	    fsync(fd) < 0)
 		return err_sys(err, errno, REPO_DIR_PROTECTED);
 	return 0;
 }

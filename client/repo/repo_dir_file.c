@@ -22,13 +22,33 @@ enum {
 	DIRECT_BLOCK_SIZE = 4096,
 };
 
+/* --- owners --- */
+
+struct repo_dir_owner repo_dir_owner_of(int root_fd)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || fstat(root_fd, &st) < 0 || st.st_uid == 0)
+		return (struct repo_dir_owner){ .set = false };
+	return (struct repo_dir_owner){
+		.set = true, .if_possible = true, .uid = st.st_uid, .gid = st.st_gid
+	};
+}
+
+int repo_dir_owner_give(int fd, const struct repo_dir_owner *o)
+{
+	if (!o->set || fchown(fd, o->uid, o->gid) == 0)
+		return 0;
+	return o->if_possible ? 0 : -1;
+}
+
 /* --- folders --- */
 
 /* Mode and owner, whatever the umask; `fd` is fresh from mkdir or open. */
 static int dress(int fd, const char *name, mode_t mode, const struct repo_dir_owner *o,
 		 struct err *err)
 {
-	if (o->set && fchown(fd, o->uid, o->gid) < 0)
+	if (repo_dir_owner_give(fd, o) < 0)
 		return err_sys(err, errno, "%s: change owner", name);
 	if (fchmod(fd, mode) < 0)
 		return err_sys(err, errno, "%s: change mode", name);

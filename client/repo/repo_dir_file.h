@@ -30,9 +30,16 @@ enum {
 /* Who shall own what is made; `set` false: whoever makes it. */
 struct repo_dir_owner {
 	bool set;
+	bool if_possible; /* no server relies on it: what cannot be given away is left */
 	uid_t uid;
 	gid_t gid;
 };
+
+/* The owner of the folder `root_fd`, if root makes things in another's. */
+struct repo_dir_owner repo_dir_owner_of(int root_fd);
+
+/* Give the file or folder `fd` to its owner.  Errno is set for -1. */
+int repo_dir_owner_give(int fd, const struct repo_dir_owner *o);
 
 /* Make one folder of exactly `mode`.  `*made` (may be NULL): it was not there before. */
 int repo_dir_file_mkdir(int at, const char *name, mode_t mode, const struct repo_dir_owner *o,

@@ -48,7 +48,8 @@ static int make_chunk_folders(int chunks_fd, const struct repo_dir_owner *o, str
 		if (mkdirat(chunks_fd, name, REPO_DIR_CHUNKS_MODE) < 0 && errno != EEXIST)
 			return err_sys(err, errno, "%s: make folder", name);
 		/* By name, not by opening each, which would take three times as long. */
-		if (o->set && fchownat(chunks_fd, name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		if (o->set && fchownat(chunks_fd, name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    !o->if_possible)
 			return err_sys(err, errno, "%s: change owner", name);
 		if (fchmodat(chunks_fd, name, REPO_DIR_CHUNKS_MODE, 0) < 0)
 			return err_sys(err, errno, "%s: change mode", name);
@@ -88,9 +89,9 @@ static int make_layout(int root_fd, bool full, const struct repo_dir_locks *lock
 	AUTO(fd) int chunks_fd = -1;
 	const struct repo_dir_owner *o = &locks->owner;
 
-	if (o->set && fchown(root_fd, o->uid, o->gid) < 0)
+	if (repo_dir_owner_give(root_fd, o) < 0)
 		return err_sys(err, errno, "change owner");
-	int rc = set_root_mode(root_fd, full || o->set, err);
+	int rc = set_root_mode(root_fd, full || (o->set && !o->if_possible), err);
 	if (rc < 0)
 		return rc;
 	rc = repo_dir_file_mkdir(root_fd, REPO_DIR_CHUNKS, REPO_DIR_CHUNKS_MODE, o, NULL, err);
@@ -123,6 +124,7 @@ static int init_at(const char *path, bool full, struct err *err)
 	if (rc < 0)
 		return rc;
 	locks.root_fd = root_fd;
+	locks.owner = repo_dir_owner_of(root_fd);
 	/* Named in the server's configuration before it exists: then it is the server's. */
 	if (geteuid() == 0 && repo_dir_host_find(&REPO_DIR_HOST, root_fd, &store, NULL) == 0 &&
 	    store.name[0]) {

@@ -187,8 +187,7 @@ static int create_lock_file(const struct repo_dir_locks *l, int dir_fd, const ch
 
 	if (fd < 0)
 		return err_sys(err, errno, "%s: create lock file", name);
-	if ((l->owner.set && fchown(fd, l->owner.uid, l->owner.gid) < 0) ||
-	    fchmod(fd, LOCK_FILE_MODE) < 0) {
+	if (repo_dir_owner_give(fd, &l->owner) < 0 || fchmod(fd, LOCK_FILE_MODE) < 0) {
 		int rc = err_sys(err, errno, "%s: owner and mode of lock file", name);
 
 		unlinkat(dir_fd, tmp, 0);

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { T1 = 1800000000, STORED_MAX = 1 << 20, BACKUP_UID = 34 };
+enum { T1 = 1800000000, STORED_MAX = 1 << 20, BACKUP_UID = 34, OTHER_UID = 1234 };
 #define TIME1 "2027-01-15T08:00:00Z"
 #define TIME2 "2027-01-15T08:00:01Z"
 
@@ -183,6 +183,45 @@ static void gives_all_it_makes_to_the_servers_user(void **state)
 	check_owner_of("host", BACKUP_UID);
 	check_owner_of(".chunks", BACKUP_UID);
 	check_owner_of(".run", BACKUP_UID);
+}
+
+/* Nobody has to be root to go on with it, be it a server that is given the directory later. */
+static void what_root_makes_belongs_to_the_datastores_owner(void **state)
+{
+	static const struct repo_dir_host host = { "/nonexistent", "/nonexistent", "/nonexistent",
+						   "backup" };
+	struct snapshot_name name = at(T1);
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chown(store_path(&folder, "."), OTHER_UID, OTHER_UID), 0);
+	assert_int_equal(chown(store_path(&folder, ".chunks"), OTHER_UID, OTHER_UID), 0);
+	repo_free(repo);
+	assert_int_equal(repo_dir_open_on(folder.path, &host, &repo, NULL), 0);
+	for (unsigned i = 0; i < 2; i++, name.time++)
+		assert_int_equal(repo_conformance_backup(repo, &name, i, NULL), 0);
+	name.time = T1;
+	assert_int_equal(repo_set_protected(repo, &name, true, NULL), 0);
+	assert_int_equal(repo_set_notes(repo, &name, "x", NULL), 0);
+	check_owner_of("host", OTHER_UID);
+	check_owner_of(".chunks", OTHER_UID);
+	check_owner_of(".pxarfs", OTHER_UID);
+}
+
+static void init_in_anothers_folder_makes_it_anothers(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	store_mkdir(&folder, ".new");
+	assert_int_equal(chown(store_path(&folder, ".new"), OTHER_UID, OTHER_UID), 0);
+	assert_int_equal(repo_dir_init(store_path(&folder, ".new"), false, NULL), 0);
+	check_owner_of(".new", OTHER_UID);
+	assert_int_equal(stat(store_path(&folder, ".new"), &st), 0);
+	assert_int_equal(st.st_mode & 07, 0); /* closed, as without the other */
 }
 
 /* --- chunks --- */
@@ -572,6 +611,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		WITH_STORE(makes_the_servers_layout_whatever_the_umask),
 		WITH_STORE(gives_all_it_makes_to_the_servers_user),
+		WITH_STORE(what_root_makes_belongs_to_the_datastores_owner),
+		WITH_STORE(init_in_anothers_folder_makes_it_anothers),
 		WITH_STORE(reuse_and_put_set_the_access_time_alone),
 		WITH_STORE(inserts_chunks_by_the_servers_rules),
 		WITH_STORE(refuses_chunks_out_of_range_or_over_no_file),
