@@ -6,6 +6,7 @@
 #include "client/backup/blob_file.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
+#include "client/cmd/log.h"
 #include "client/cmd/text.h"
 
 #include <errno.h>
@@ -19,6 +20,18 @@ static int open_repo(const struct cmd *self, const char *repository, struct repo
 
 	if (status < 0)
 		(*out)->warning = cmd_warn;
+	return status;
+}
+
+/* What is locked is not told by whom: a server does not say, either. */
+static int failed(const struct err *err, int rc)
+{
+	int status = cmd_failed(err, rc);
+
+	if (rc == -EBUSY)
+		log_info("a mount keeps what it shows, one of all snapshots for five minutes after "
+			 "the last look; a backup keeps its group, and the last snapshot of it: "
+			 "unmount, or try again later");
 	return status;
 }
 
@@ -82,7 +95,7 @@ static int run_forget(const struct cmd *self, int argc, char **argv)
 		int rc = groups ? forget_group(repo, args[i], ns, &err) :
 				  forget_snapshot(repo, args[i], ns, &err);
 		if (rc < 0)
-			status = cmd_failed(&err, rc);
+			status = failed(&err, rc);
 	}
 	return status;
 }
@@ -159,7 +172,7 @@ static int target_show(const struct cmd *self, struct target *t, const struct op
 
 static int done(int rc, const struct err *err)
 {
-	return rc < 0 ? cmd_failed(err, rc) : EXIT_DONE;
+	return rc < 0 ? failed(err, rc) : EXIT_DONE;
 }
 
 /* --- notes --- */

@@ -83,6 +83,7 @@ def test_what_is_in_use_stays(pxarfs, store):
         for command in (("forget",), ("protect", "set")):
             message = pxarfs(*command, "-r", store, OLD, status=1).stderr
             assert "locked" in message or "in use" in message
+            assert "unmount, or try again later" in message
         pxarfs("notes", "set", "-r", store, OLD, "these may change")
     pxarfs("forget", "-r", store, OLD)
 
