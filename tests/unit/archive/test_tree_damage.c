@@ -688,81 +688,80 @@ static int torn_read(struct read_at *self, void *buf, size_t size, uint64_t offs
 
 static const struct read_at_ops torn_ops = { .read = torn_read };
 
+/* A root of symlinks that is torn where the test says so, nowhere at first. */
+struct torn_root {
+	struct build b;
+	struct read_at_memory m;
+	struct torn t;
+	struct tree tree;
+	struct tree_dir dir;
+	struct tree_slot slots[100];
+};
+
+static void torn_root_init(struct torn_root *r, unsigned count)
+{
+	*r = (struct torn_root){ .t = { .base = { &torn_ops, 0 }, .below = &r->m.base } };
+	build_init(&r->b, 2, false);
+	build_root(&r->b, NULL);
+	for (unsigned i = 0; i < count; i++)
+		build_symlink(&r->b, (const char[]){ (char)('a' + i / 10), (char)('0' + i % 10), 0 },
+			      "somewhere");
+	build_dir_end(&r->b);
+	read_at_memory_init(&r->m, r->b.meta.data, r->b.meta.size);
+	r->t.base.size = r->m.base.size;
+	assert_int_equal(tree_open(&r->tree, &r->t.base, NULL), 0);
+	assert_int_equal(tree_dir_open(&r->tree, &r->t.base, r->m.base.size, &r->dir, NULL), 0);
+	assert_int_equal(tree_dir_slots(&r->tree, &r->t.base, &r->dir, r->slots, NULL), 0);
+}
+
+static void torn_root_release(struct torn_root *r)
+{
+	build_release(&r->b);
+}
+DEFINE_AUTO_STRUCT(torn_root)
+
 static void window_reads_all_that_can_be_read(void **state)
 {
 	enum { COUNT = 100, FIRST = 40, LAST = 45 };
-	AUTO(build) struct build b;
-	AUTO(free) struct tree_slot *slots = calloc(COUNT, sizeof(*slots));
+	AUTO(torn_root) struct torn_root r;
 	AUTO(tree_entry) struct tree_entry e;
 	AUTO(tree_window) struct tree_window w;
-	struct torn t = { .base = { &torn_ops, 0 } };
-	struct read_at_memory m;
-	struct tree tree;
-	struct tree_dir root;
 
 	(void)state;
-	assert_non_null(slots);
 	tree_entry_init(&e);
 	tree_window_init(&w);
-	build_init(&b, 2, false);
-	build_root(&b, NULL);
-	for (unsigned i = 0; i < COUNT; i++)
-		build_symlink(&b, (const char[]){ (char)('a' + i / 10), (char)('0' + i % 10), 0 },
-			      "somewhere");
-	build_dir_end(&b);
-	read_at_memory_init(&m, b.meta.data, b.meta.size);
-	t.base.size = m.base.size;
-	t.below = &m.base;
-	assert_int_equal(tree_open(&tree, &t.base, NULL), 0);
-	assert_int_equal(tree_dir_open(&tree, &t.base, m.base.size, &root, NULL), 0);
-	assert_int_equal(tree_dir_slots(&tree, &t.base, &root, slots, NULL), 0);
-	t.begin = slots[FIRST].filename_offset;
-	t.end = slots[LAST].limit;
+	torn_root_init(&r, COUNT);
+	r.t.begin = r.slots[FIRST].filename_offset;
+	r.t.end = r.slots[LAST].limit;
 	for (size_t i = 0; i < COUNT; i++)
-		assert_int_equal(tree_window_member(&w, &tree, &t.base, &root, slots, COUNT, i,
-						    &e, NULL),
+		assert_int_equal(tree_window_member(&w, &r.tree, &r.t.base, &r.dir, r.slots, COUNT,
+						    i, &e, NULL),
 				 i >= FIRST && i <= LAST ? -EIO : 0);
 }
 
 static void peeks_at_members_by_the_end_of_the_stream(void **state)
 {
 	enum { COUNT = 40 };
-	AUTO(build) struct build b;
-	AUTO(free) struct tree_slot *slots = calloc(COUNT, sizeof(*slots));
-	struct torn t = { .base = { &torn_ops, 0 } };
+	AUTO(torn_root) struct torn_root r;
 	uint64_t offsets[COUNT];
-	struct read_at_memory m;
-	struct tree_dir root;
-	struct tree tree;
 	size_t count;
 
 	(void)state;
-	assert_non_null(slots);
-	build_init(&b, 2, false);
-	build_root(&b, NULL);
-	for (unsigned i = 0; i < COUNT; i++)
-		build_symlink(&b, (const char[]){ 'a', (char)('0' + i), 0 }, "somewhere");
-	build_dir_end(&b);
-	read_at_memory_init(&m, b.meta.data, b.meta.size);
-	t.base.size = m.base.size;
-	t.below = &m.base;
-	assert_int_equal(tree_open(&tree, &t.base, NULL), 0);
-	assert_int_equal(tree_dir_open(&tree, &t.base, m.base.size, &root, NULL), 0);
-	assert_int_equal(tree_dir_slots(&tree, &t.base, &root, slots, NULL), 0);
-	t.end = root.goodbye_offset; /* from 0 on */
-	assert_int_equal(tree_open(&tree, &t.base, NULL), -EIO);
-	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT, &count, NULL), 0);
+	torn_root_init(&r, COUNT);
+	r.t.end = r.dir.goodbye_offset; /* from 0 on */
+	assert_int_equal(tree_open(&r.tree, &r.t.base, NULL), -EIO);
+	assert_int_equal(tree_peek_members(&r.t.base, offsets, COUNT, &count, NULL), 0);
 	assert_int_equal(count, COUNT);
 	for (size_t i = 0, found = 0; i < COUNT; i++, found = 0) {
 		for (size_t k = 0; k < COUNT; k++)
-			found += offsets[k] == slots[i].filename_offset;
+			found += offsets[k] == r.slots[i].filename_offset;
 		assert_int_equal(found, 1);
 	}
-	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT - 1, &count, NULL), 0);
+	assert_int_equal(tree_peek_members(&r.t.base, offsets, COUNT - 1, &count, NULL), 0);
 	assert_int_equal(count, 0);
-	t.begin = root.goodbye_offset + PXAR_HEADER_SIZE;
-	t.end = t.begin + 1;
-	assert_int_equal(tree_peek_members(&t.base, offsets, COUNT, &count, NULL), -EIO);
+	r.t.begin = r.dir.goodbye_offset + PXAR_HEADER_SIZE;
+	r.t.end = r.t.begin + 1;
+	assert_int_equal(tree_peek_members(&r.t.base, offsets, COUNT, &count, NULL), -EIO);
 }
 
 int main(void)
