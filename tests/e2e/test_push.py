@@ -13,7 +13,9 @@ import handmade
 import pytest
 
 from conftest import SOON, is_sanitized
+from pbs import faults
 from test_mount_life import Store, statistics, wait_for
+from test_repo_mount import served  # noqa: F401, a fixture
 
 TIME = "1970-01-01T00:16:40Z"
 
@@ -287,3 +289,29 @@ def test_a_pusher_that_waits_for_a_dead_store_holds_nobody_up(pxarfs, hanging):
     reader.wait(SOON)
     hanging.go_on()
     assert mount.process.wait(SOON) == 0
+
+
+@pytest.mark.parametrize("how", ["umount", "term"])
+def test_a_pusher_that_waits_for_a_dead_store_does_not_delay_the_end(served, folder, how):
+    tree, rng = folder / "tree", random.Random(13)
+    tree.mkdir()
+    for i in range(100):
+        (tree / f"f{i:03}").write_bytes(rng.randbytes(8000))
+    served("init", folder / "store")
+    served("backup", "-r", folder / "store", f"root.pxar:{tree}", "--backup-id", "test",
+           "--chunk-size", 64)
+    server = served.server(str(folder / "store"))
+    mount = served.mount("host/test", "root.pxar", repository=folder / "store",
+                         options="readahead=0,timeout=600")
+    files = files_in_order(mount.path)
+    files[0].read_bytes()
+    rule = server.rule("GET /chunk", faults.hold(), nth=2, times=0)
+    begin_reading(mount, files, pushed=1)
+    # nobody else asks for it
+    assert rule.hit.wait(SOON) and statistics(mount)["waiting"] == 0
+    if how == "term":
+        mount.process.send_signal(signal.SIGTERM)
+    else:
+        subprocess.run(["umount", mount.path], check=True)
+    assert mount.process.wait(SOON) == 0
+    assert not os.path.ismount(mount.path) and not rule.release.is_set()
