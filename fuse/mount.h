@@ -79,6 +79,7 @@ struct mount {
 	struct push *push; /* NULL: nothing is pushed */
 	struct guise guise;
 	bool exported; /* file handles may come */
+	atomic_bool root_was_hinted; /* what lists the archive's root was asked for ahead */
 	struct plus plus; /* atomic */
 	struct starts starts; /* has its lock */
 

@@ -222,8 +222,11 @@ static void hint_root_members(struct request *rq)
 	uint64_t offsets[ROOT_AHEAD_COUNT];
 	size_t count = 0;
 
+	if (atomic_load_explicit(&rq->mount->root_was_hinted, memory_order_relaxed))
+		return;
 	if (tree_peek_members(&rq->meta.base, offsets, ROOT_AHEAD_COUNT, &count, NULL) < 0)
 		return; /* what is wrong is told when the tree is opened */
+	atomic_store_explicit(&rq->mount->root_was_hinted, true, memory_order_relaxed);
 	for (size_t i = 0; i < count; i++)
 		stream_hint(rq->meta.stream, offsets[i], offsets[i] + 1);
 }
