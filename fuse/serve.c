@@ -604,6 +604,7 @@ int serve(const struct serve_params *params)
 	pthread_mutex_init(&s->mount.starts.lock, NULL);
 	pthread_mutex_init(&s->mount.told_lock, NULL);
 	block_signals(&signals);
+	log_never_wait();
 	rc = s->failure = begin(s, &s->failure_err);
 	if (rc == 0) {
 		params->ready(params->arg);

@@ -3,6 +3,8 @@
 
 #include "client/cmd/text.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,9 +14,13 @@
 #include <syslog.h>
 #include <unistd.h>
 
-enum { LINE_SIZE_MAX = 4096 };
+enum { LINE_SIZE_MAX = 4096 }; /* PIPE_BUF: a pipe takes a line whole, or has no room for it */
 
-static bool to_syslog;
+static bool to_syslog, never_waits;
+
+/* Where it never waits. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below, and between look and write */
+static unsigned long dropped;
 
 static enum log_level level_from_environment(void)
 {
@@ -55,6 +61,45 @@ void log_to_syslog(void)
 	to_syslog = true;
 }
 
+void log_never_wait(void)
+{
+	never_waits = true;
+}
+
+/* Not O_NONBLOCK: others have the same open file, and may not be prepared for that. */
+static bool has_room(void)
+{
+	struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&fd, 1, 0) != 0;
+}
+
+/* Nobody is left to tell when standard error itself is gone. */
+static void put(const char *line, size_t size)
+{
+	if (write(STDERR_FILENO, line, size) < 0)
+		return;
+}
+
+static void put_if_room(const char *line, size_t size)
+{
+	char lost[128];
+	int n;
+
+	pthread_mutex_lock(&lock);
+	if (dropped > 0 && has_room()) {
+		n = snprintf(lost, sizeof(lost), "%spxarfs: warning: %lu messages were lost, as nobody "
+			     "read standard error\n", journal_prefix(LOG_LEVEL_WARN), dropped);
+		put(lost, (size_t)n);
+		dropped = 0;
+	}
+	if (has_room())
+		put(line, size);
+	else
+		dropped++;
+	pthread_mutex_unlock(&lock);
+}
+
 __attribute__((format(printf, 3, 0))) static void
 log_line(enum log_level level, const char *label, const char *format, va_list ap)
 {
@@ -76,10 +121,11 @@ log_line(enum log_level level, const char *label, const char *format, va_list ap
 	}
 	used = strlen(line);
 	line[used++] = '\n';
-	/* One write, so that lines of several threads do not mix.  Nobody is left to tell when
-	 * standard error itself is gone. */
-	if (n >= 0 && write(STDERR_FILENO, line, used) < 0)
-		return;
+	/* One write, so that lines of several threads do not mix. */
+	if (n >= 0 && never_waits)
+		put_if_room(line, used);
+	else if (n >= 0)
+		put(line, used);
 }
 
 #define DEFINE_LOG(name, level, label)          \

@@ -18,6 +18,10 @@ void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on a message for which standard error has no room (a pipe that nobody reads) is dropped; the
+ * next one that fits follows on how many were.  Before other threads start to log. */
+void log_never_wait(void);
+
 /* From now on to syslog, as "pxarfs[PID]".  Before other threads start to log. */
 void log_to_syslog(void);
 

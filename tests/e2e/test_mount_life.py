@@ -7,6 +7,7 @@ whose process is stopped and let go on.
 
 import contextlib
 import errno
+import fcntl
 import os
 import pathlib
 import re
@@ -36,6 +37,12 @@ def statistics(mount):
         time.sleep(0.01)
     line = [text for text in mount.log().splitlines() if "statistics:" in text][-1]
     return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def signal_is_pending(pid, number):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        pending = next(int(line.split()[1], 16) for line in f if line.startswith("ShdPnd:"))
+    return bool(pending & 1 << (number - 1))
 
 
 def wait_for(condition, seconds=60):
@@ -291,6 +298,24 @@ def test_it_ends_whatever_is_under_way_and_however_it_is_told(pxarfs, folder, pu
                     mount.process.send_signal(signal.SIGINT if how == "int" else signal.SIGTERM)
                 assert mount.process.wait(SOON) == 0, (how, mount.log())
                 assert not mounts_below(mount.path), how
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(pxarfs, folder):
+    point, (log, end) = folder / "mnt", os.pipe()
+    point.mkdir()
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+    process = pxarfs.start("mount", "-f", SPLIT, point, stderr=end)
+    os.close(end)
+    wait_for(lambda: mounts_below(point))
+    for _ in range(30):  # more than the pipe can hold
+        process.send_signal(signal.SIGUSR1)
+        # it is taken when the signal is no more pending
+        wait_for(lambda: not signal_is_pending(process.pid, signal.SIGUSR1))
+    assert "links" in os.listdir(point)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SOON) == 0 and not mounts_below(point)
+    assert os.read(log, 8192).count(b"statistics:") < 30
+    os.close(log)
 
 
 def test_hangup_is_ignored(pxarfs):
