@@ -706,6 +706,36 @@ def test_the_golden_sequence_reuses_at_least_as_much(pxarfs, folder, store):
 
 # --- at random ---
 
+def change_identity(rng, kind, path, new, other, clock):
+    """What is behind a name becomes something else."""
+    st = path.stat()
+    if kind == 12:  # a file of its own again, the same or not
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data if rng.random() < 0.5 else rng.randbytes(len(data)))
+        os.utime(path, ns=(0, next(clock)))
+    elif kind == 13 and other != path and other.is_file() and not other.is_symlink():
+        other.unlink()  # a further name of one that has not changed
+        os.link(path, other)
+    elif kind == 14:  # older than before
+        path.write_bytes(rng.randbytes(st.st_size))
+        os.utime(path, ns=(0, -next(clock)))
+    elif kind == 15:  # another inode of the same content and time
+        shutil.copy2(path, new)
+        new.rename(path)
+    elif kind == 16:  # holes come and go
+        with open(path, "r+b") as f:
+            f.truncate(rng.choice([st.st_size // 2, st.st_size + 200000]))
+        os.utime(path, ns=(0, next(clock)))
+    elif kind == 17:
+        path.unlink()
+        if rng.random() < 0.5:
+            path.symlink_to("nowhere")
+        else:
+            path.mkdir()
+            (path / "inside").write_bytes(b"inside")
+
+
 
 def change_at_random(rng, tree, clock):
     """A handful of changes of every kind; `clock` gives times that never come again."""
@@ -715,8 +745,8 @@ def change_at_random(rng, tree, clock):
         path = rng.choice(files) if files else None
         where = rng.choice(folders)
         new = where / f"n{next(clock)}"
-        kind = rng.randrange(12)
-        if (path and not path.exists()) or not where.exists():
+        kind = rng.randrange(18)
+        if (path and not path.is_file()) or not where.exists():
             continue
         if kind in (0, 1, 2) and path:
             path.write_bytes(rng.randbytes(rng.choice([0, 10, 5000, 60000, 300000])))
@@ -741,6 +771,8 @@ def change_at_random(rng, tree, clock):
             os.setxattr(path, "user.r", rng.randbytes(9))
         elif kind == 11 and where != tree and not str(new).startswith(str(where) + "/"):
             where.rename(new)
+        elif path:
+            change_identity(rng, kind, path, new, rng.choice(files), clock)
 
 
 def test_soak_of_changes_backups_and_mounts(pxarfs, folder, repo):
