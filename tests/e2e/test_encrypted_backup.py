@@ -71,9 +71,9 @@ def stamp(seconds):
 
 
 def backup(pxarfs, repo, tree, seconds, *args, **kwargs):
+    names = [] if "legacy" in args else ["--archive-names", "pbs"]
     done = pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--backup-id", "test", "--backup-time",
-                  seconds, "--chunk-size", 64, "--archive-names", "pbs", "--output-format", "json",
-                  *args, **kwargs)
+                  seconds, "--chunk-size", 64, *names, "--output-format", "json", *args, **kwargs)
     return json.loads(done.stdout) if done.returncode == 0 else done
 
 
