@@ -199,7 +199,8 @@ def test_a_journal_is_a_hint_and_no_more(pxarfs, folder, repo, source, damage):
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["file", "digests"])
-@pytest.mark.parametrize("other", ["repository", "group", "namespace", "key"])
+@pytest.mark.parametrize("other", [
+    "repository", "key", *(pytest.param(o, marks=pytest.mark.slow) for o in ("group", "namespace"))])
 def test_anothers_journal_copied_over_the_own_one(pxarfs, folder, repo, source, other, whole):
     """The file as it is is believed by nobody; its digests behind a true head are asked for."""
     args = [f"root.pxar:{source}", "--chunk-size", "512"]
