@@ -62,9 +62,20 @@ def tree_of(path):
                 row.append(os.readlink(full))
             elif os.path.isfile(full):
                 with open(full, "rb") as f:
-                    row += [st.st_size, st.st_nlink, hashlib.sha256(f.read()).hexdigest()]
+                    row += [st.st_size, hashlib.sha256(f.read()).hexdigest()]
             rows.append(row)
     return rows
+
+
+def links_of(path):
+    """Names and counts of hard links of the files below a folder."""
+    files = (os.path.join(folder, f) for folder, _, names in os.walk(path) for f in names)
+    return {os.path.relpath(f, path): os.lstat(f).st_nlink for f in files}
+
+
+def assert_same(path, other):
+    assert tree_of(path) == tree_of(other)
+    eventually(lambda: links_of(path) == links_of(other))  # a count may come late
 
 
 def forget(store, path):
@@ -107,7 +118,7 @@ def test_archives_show_what_their_own_mounts_show(pxarfs, store):
         for snapshot in ["host/split/" + SPLIT[0], "host/split/latest", "host/legacy/latest",
                          "host/data/latest"]:
             with pxarfs.mount(snapshot, "root.pxar", repository=store, name="one") as one:
-                assert tree_of(m.path / snapshot / "root.pxar") == tree_of(one.path), snapshot
+                assert_same(m.path / snapshot / "root.pxar", one.path)
 
 
 @pytest.mark.both_backends
@@ -141,7 +152,7 @@ def test_the_root_of_a_mount_may_be_a_part(pxarfs, store):
     with pxarfs.mount(repository=store, options="noexec") as m, \
          pxarfs.mount(f"{store}::ns/prod/eu/host/nested", name="snap") as snap:
         assert sorted(os.listdir(snap.path)) == ["index.json", "root.pxar"]
-        assert tree_of(snap.path) == tree_of(m.path / nested / "latest")
+        assert_same(snap.path, m.path / nested / "latest")
     with pxarfs.mount(store) as m:
         assert sorted(os.listdir(m.path)) == ["host", "ns"]
     with pxarfs.mount(f"{store}::host/split/latest/root.pxar") as m:
@@ -397,8 +408,8 @@ def test_a_server_that_is_started_anew_is_not_noticed(served, store):
         assert "bulk" in os.listdir(root)
         server.kill()
         server.start()
-        want, have = tree_of(one.path), tree_of(root)
-        assert want == have and len(have) > 100
+        assert_same(one.path, root)
+        assert len(tree_of(root)) > 100
         add_copy(store, "host/split", SPLIT[0], "2027-01-15T08:00:30Z")
         eventually(lambda: "2027-01-15T08:00:30Z" in os.listdir(m.path / "host/split"))
 
