@@ -202,7 +202,7 @@ void cmd_stop_on_signals(int flags)
 				    .sa_flags = flags | (int)SA_RESETHAND };
 	struct sigaction old;
 
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+	for (size_t i = 0; i < COUNT(numbers); i++)
 		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaction(numbers[i], &action, NULL);
 }

@@ -224,6 +224,13 @@ def store(folder):
 
 
 @pytest.fixture
+def repo(pxarfs, folder):
+    """A datastore with nothing in it."""
+    pxarfs("init", folder / "repo")
+    return folder / "repo"
+
+
+@pytest.fixture
 def store2(folder):
     """The second golden datastore."""
     return unpack("datastore2.tar", folder / "store2")

@@ -59,13 +59,6 @@ def make_tree(root, seed=1, files=300):
     return root
 
 
-@pytest.fixture
-def repo(pxarfs, folder):
-    path = folder / "repo"
-    pxarfs("init", path)
-    return path
-
-
 def backup(pxarfs, repo, tree, *args, **kwargs):
     return pxarfs("backup", "-r", repo, f"root.pxar:{tree}", "--backup-id", "test", *args, **kwargs)
 

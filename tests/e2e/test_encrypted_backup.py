@@ -37,13 +37,6 @@ def config(folder):
 
 
 @pytest.fixture
-def repo(pxarfs, folder):
-    path = folder / "repo"
-    pxarfs("init", path)
-    return path
-
-
-@pytest.fixture
 def other(folder):
     return OTHER.save(folder / "other.json")
 

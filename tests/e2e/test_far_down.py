@@ -15,12 +15,6 @@ from test_metadata import Group
 
 
 @pytest.fixture
-def repo(pxarfs, folder):
-    pxarfs("init", folder / "repo")
-    return folder / "repo"
-
-
-@pytest.fixture
 def tree(folder):
     """Removed by a program that can: shutil.rmtree() calls itself for each folder."""
     yield folder / "tree"

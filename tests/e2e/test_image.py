@@ -17,12 +17,6 @@ CHUNK = 4 << 20
 ZERO_CHUNK = "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8"
 
 
-@pytest.fixture
-def repo(pxarfs, folder):
-    pxarfs("init", folder / "repo")
-    return folder / "repo"
-
-
 class Backups:
     """Backups of one group, one after another."""
 

@@ -17,12 +17,6 @@ from opens import Opens
 
 
 @pytest.fixture
-def repo(pxarfs, folder):
-    pxarfs("init", folder / "repo")
-    return folder / "repo"
-
-
-@pytest.fixture
 def source(folder):
     rng = random.Random(1)
     root = folder / "source"

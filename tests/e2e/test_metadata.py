@@ -26,13 +26,6 @@ ROUNDS = int(os.environ.get("PXARFS_SOAK_ROUNDS", "20"))
 SEED = int(os.environ.get("PXARFS_SOAK_SEED", "1"))
 
 
-@pytest.fixture
-def repo(pxarfs, folder):
-    path = folder / "repo"
-    pxarfs("init", path)
-    return path
-
-
 class Group:
     """Backups of one tree, each a second after the last."""
 

@@ -15,12 +15,6 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 @pytest.fixture
-def repo(pxarfs, folder):
-    pxarfs("init", folder / "repo")
-    return folder / "repo"
-
-
-@pytest.fixture
 def faulty(folder):
     """Mount a folder through faultfs, with its rules."""
     running = []

@@ -22,13 +22,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def repo(pxarfs, folder):
-    path = folder / "repo"
-    pxarfs("init", path)
-    return path
-
-
 def kernel_knows(kind):
     with open("/proc/filesystems", encoding="ascii") as f:
         return any(line.split()[-1] == kind for line in f)
