@@ -180,26 +180,27 @@ static bool is_whole(int chunks_fd, const struct chunk_path *p)
 	       blob_verify_crc(stored.data, stored.size, NULL) == 0;
 }
 
-/* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse. */
+/* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse.  `*there`: it
+ * is, and not empty. */
 static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
-			 enum blob_kind kind, struct err *err)
+			 enum blob_kind kind, bool *there, struct err *err)
 {
 	struct stat st;
 	int rc = touch(chunks_fd, p, &st, err);
 
-	if (rc == -ENOENT)
-		return 0;
-	if (rc < 0)
-		return rc;
-	if (st.st_size == 0)
-		return 0;
+	*there = rc == 0 && st.st_size > 0;
+	if (!*there)
+		return rc == -ENOENT ? 0 : rc;
 	if ((uint64_t)st.st_size == size)
 		return 1;
-	if (is_encrypted(kind)) {
-		rc = check_encrypted(chunks_fd, p, kind, err);
-		return rc < 0 ? rc : 1;
-	}
-	return (uint64_t)st.st_size < size;
+	if (!is_encrypted(kind) && (uint64_t)st.st_size > size)
+		return 0;
+	/* A smaller one may have been compressed better, or have lost its end with the power, before
+	 * anybody synced it. */
+	if (!is_whole(chunks_fd, p))
+		return 0;
+	rc = is_encrypted(kind) ? check_encrypted(chunks_fd, p, kind, err) : 0;
+	return rc < 0 ? rc : 1;
 }
 
 /* Create the temporary file, and the chunk's folder if a lazy init left it out. */
@@ -226,6 +227,7 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
 	struct chunk_path p = path_of(digest);
 	enum blob_kind kind;
+	bool replaces;
 
 	if (size < REPO_DIR_CHUNK_SIZE_MIN || size > REPO_DIR_CHUNK_SIZE_MAX)
 		return err_set(err, EINVAL, "chunk %s: a stored size of %zu bytes is out of range",
@@ -233,7 +235,7 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	int rc = blob_kind(data, size, &kind, err);
 	if (rc < 0)
 		return err_wrap(err, rc, "chunk %s", hex_of(&p));
-	rc = keep_existing(chunks_fd, &p, size, kind, err);
+	rc = keep_existing(chunks_fd, &p, size, kind, &replaces, err);
 	if (rc < 0)
 		return rc;
 	if (rc > 0 && check && !is_whole(chunks_fd, &p))
@@ -248,10 +250,10 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 		rc = repo_dir_file_tmp_write_through(&tmp, data, size, err);
 	/* No fsync: the session's syncfs() takes care of all of them at once.  It waits for less if
 	 * the disk begins now with what did not go past the cache; where it cannot, that is left to
-	 * the end. */
-	if (rc == 0)
+	 * the end.  But one that others refer to is given up only for one that is on the disk. */
+	if (rc == 0 && !replaces)
 		(void)sync_file_range(tmp.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (rc == 0)
-		rc = repo_dir_file_tmp_commit(&tmp, p.text, false, err);
+		rc = repo_dir_file_tmp_commit(&tmp, p.text, replaces, err);
 	return rc < 0 ? err_wrap(err, rc, "chunk") : 0;
 }

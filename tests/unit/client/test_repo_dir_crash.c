@@ -221,6 +221,75 @@ static void the_killed_backups_own_time_works_again(void **state)
 	check_backup(T1, 8);
 }
 
+/* --- the power goes --- */
+
+/* A session that puts the chunk of `seed`. */
+static _Noreturn void put_traced(unsigned seed)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(1 << 20);
+	struct snapshot_name name = at(T1 + 1);
+	struct repo_writer *w;
+	struct digest digest;
+	struct repo *r;
+	int rc;
+
+	repo_conformance_chunk(seed, &stored, &digest);
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	rc = repo_dir_open(folder.path, &r, NULL);
+	if (rc == 0)
+		rc = repo_conformance_begin(r, &name, &w, NULL);
+	if (rc == 0)
+		rc = repo_writer_put_chunk(w, &digest, stored.data, stored.size, 5000, NULL, NULL);
+	_exit(rc < 0);
+}
+
+/* Whether the last file that got its name was on the disk before. */
+static bool puts_it_on_disk_first(unsigned seed)
+{
+	bool is_synced = false, was_synced = false, is_entry = false;
+	struct __ptrace_syscall_info info;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		put_traced(seed);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+	while (ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0 && waitpid(pid, &status, 0) == pid &&
+	       WIFSTOPPED(status)) {
+		is_entry = ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
+			   info.op == PTRACE_SYSCALL_INFO_ENTRY;
+		if (is_entry && info.entry.nr == SYS_fsync)
+			is_synced = true;
+		if (is_entry && info.entry.nr == SYS_renameat) {
+			was_synced = is_synced;
+			is_synced = false;
+		}
+	}
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return was_synced;
+}
+
+/* Snapshots refer to it: what takes its place must not be less when the power goes. */
+static void a_chunk_is_replaced_by_what_is_on_the_disk_only(void **state)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(1 << 20);
+	char hex[DIGEST_HEX_SIZE];
+	struct digest digest;
+
+	(void)state;
+	if (!can_trace())
+		skip();
+	make_backup(T1, 1);
+	repo_conformance_chunk(1, &stored, &digest);
+	digest_to_hex(&digest, hex);
+	assert_int_equal(truncate(store_path(&folder, ".chunks/%.4s/%s", hex, hex),
+				  (off_t)stored.size + 1), 0);
+	assert_true(puts_it_on_disk_first(1));
+	assert_false(puts_it_on_disk_first(999)); /* a new one: the session's end will do */
+}
+
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -229,6 +298,7 @@ int main(void)
 		WITH_STORE(killed_at_any_call_it_leaves_the_store_as_it_was),
 		WITH_STORE(the_next_backup_clears_up),
 		WITH_STORE(the_killed_backups_own_time_works_again),
+		WITH_STORE(a_chunk_is_replaced_by_what_is_on_the_disk_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
 /* What writer sessions leave on disk, when all goes well and when it does not. */
 #include "client/repo/repo_dir_priv.h"
 #include "archive/base/cleanup.h"
+#include "archive/base/crc32.h"
+#include "archive/base/le.h"
 #include "archive/blob.h"
 #include "tests/support/lib/repo_conformance.h"
 #include "tests/support/lib/store.h"
@@ -270,6 +272,7 @@ struct chunk_case {
 	size_t old_size, new_size;
 	int rc;
 	bool duplicate, replaced;
+	bool is_torn; /* the old one's checksum is wrong */
 };
 
 static const uint8_t PLAIN[8] = { 0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1 };
@@ -289,18 +292,35 @@ static const struct chunk_case chunk_cases[] = {
 	/* plain: the smaller one stays */
 	{ ZSTD, PLAIN, 90, 100, 0, true, false },
 	{ PLAIN, ZSTD, 100, 90, 0, false, true },
-	{ NONE, PLAIN, 50, 100, 0, true, false },
 	{ NONE, PLAIN, 150, 100, 0, false, true },
 	/* encrypted: never over a plain one, and what is there stays */
 	{ PLAIN, CRYPT, 90, 100, -EEXIST, false, false },
 	{ ZSTD, CRYPT_ZSTD, 110, 100, -EEXIST, false, false },
-	{ NONE, CRYPT, 110, 100, -EEXIST, false, false },
 	{ CRYPT, CRYPT, 90, 100, -EEXIST, false, false },
 	{ CRYPT, CRYPT, 110, 100, -EEXIST, false, false },
 	{ CRYPT, CRYPT_ZSTD, 110, 100, 0, true, false },
 	{ CRYPT_ZSTD, CRYPT, 90, 100, 0, true, false },
 	{ CRYPT_ZSTD, CRYPT_ZSTD, 110, 100, 0, true, false },
+	/* what lost its end when the machine went down is worth nothing */
+	{ NONE, PLAIN, 50, 100, 0, false, true },
+	{ NONE, CRYPT, 110, 100, 0, false, true },
+	{ PLAIN, PLAIN, 90, 100, 0, false, true, true },
+	{ ZSTD, PLAIN, 90, 100, 0, false, true, true },
+	{ PLAIN, CRYPT, 90, 100, 0, false, true, true },
+	{ CRYPT_ZSTD, CRYPT_ZSTD, 90, 100, 0, false, true, true },
+	{ CRYPT, CRYPT, 20, 100, 0, false, true, true },
 };
+
+/* A blob of zeros. */
+static void make_blob(const uint8_t *magic, size_t size, uint8_t *out)
+{
+	bool is_encrypted = magic == CRYPT || magic == CRYPT_ZSTD;
+	size_t head = is_encrypted ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
+
+	memcpy(out, magic, 8);
+	if (size > head)
+		le32_put(out + 8, crc32_update(0, out + head, size - head));
+}
 
 static void try_chunk_case(struct repo_writer *w, const struct chunk_case *c)
 {
@@ -313,8 +333,9 @@ static void try_chunk_case(struct repo_writer *w, const struct chunk_case *c)
 	digest_to_hex(&d, hex);
 	snprintf(name, sizeof(name), ".chunks/abcd/%s", hex);
 	if (c->old_magic)
-		memcpy(old_data, c->old_magic, 8);
-	memcpy(new_data, c->new_magic, 8);
+		make_blob(c->old_magic, c->old_size, old_data);
+	old_data[8] ^= c->is_torn;
+	make_blob(c->new_magic, c->new_size, new_data);
 	FILE *f = fopen(store_path(&folder, "%s", name), "w");
 	assert_non_null(f);
 	assert_int_equal(fwrite(old_data, 1, c->old_size, f), c->old_size);
