@@ -11,6 +11,10 @@
 #define BACKUP_TIME_MIN (-62167219200LL)
 #define BACKUP_TIME_MAX 253402300799LL
 
+/* Members of "unprotected". */
+#define LOST_CONTENT "pxarfs-lost-content"
+#define SHRUNK_CONTENT "pxarfs-shrunk-content"
+
 enum { NAME_SIZE_MAX = 255 };
 
 static const char *const crypt_modes[] = {
@@ -301,7 +305,8 @@ static int decode_unprotected(struct manifest *m, const json_t *root, struct err
 		rc = keep_text(&m->key_fingerprint, text, err);
 	if (rc < 0)
 		return rc;
-	m->lost_content = json_is_true(json_object_get(value, "pxarfs-lost-content"));
+	m->lost_content = json_is_true(json_object_get(value, LOST_CONTENT));
+	m->shrunk_content = json_is_true(json_object_get(value, SHRUNK_CONTENT));
 	text = json_string_value(json_object_get(json_object_get(value, "verify_state"), "state"));
 	return keep_text(&m->verify_state, text, err);
 }
@@ -427,12 +432,22 @@ int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_s
 	return 0;
 }
 
+static int set_true(struct manifest *m, const char *member, bool *copy, struct err *err)
+{
+	if (json_object_set_new(m->unprotected, member, json_true()) < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	*copy = true;
+	return 0;
+}
+
 int manifest_set_lost_content(struct manifest *m, struct err *err)
 {
-	if (json_object_set_new(m->unprotected, "pxarfs-lost-content", json_true()) < 0)
-		return err_set(err, ENOMEM, "out of memory");
-	m->lost_content = true;
-	return 0;
+	return set_true(m, LOST_CONTENT, &m->lost_content, err);
+}
+
+int manifest_set_shrunk_content(struct manifest *m, struct err *err)
+{
+	return set_true(m, SHRUNK_CONTENT, &m->shrunk_content, err);
 }
 
 static int set_notes(json_t *unprotected, const char *notes, struct err *err)

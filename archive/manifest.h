@@ -48,8 +48,9 @@ struct manifest {
 	char *key_fingerprint; /* long form, or NULL */
 	char *verify_state; /* "ok", "failed", or NULL */
 	bool lost_content; /* some file's content could not be read, and is zeros */
+	bool shrunk_content; /* some file ended too soon while it was read, and ends in zeros */
 	void *unprotected; /* the whole "unprotected" object (json_t), unknown members too;
-			    * the three above are copies of what was decoded from it */
+			    * the four above are copies of what was decoded from it */
 };
 
 struct manifest *manifest_new(const char *backup_type, const char *backup_id,
@@ -76,6 +77,7 @@ int manifest_set_upload_stats(struct manifest *m, const struct manifest_upload_s
 			      struct err *err);
 
 int manifest_set_lost_content(struct manifest *m, struct err *err);
+int manifest_set_shrunk_content(struct manifest *m, struct err *err);
 
 /* What a person has noted about the snapshot; "" takes it away.  -EINVAL: not UTF-8. */
 int manifest_set_notes(struct manifest *m, const char *notes, struct err *err);

@@ -349,14 +349,22 @@ static int encode_manifest(const struct backup *b, const struct manifest *m, str
 	return rc < 0 ? rc : blob_encode(b->plain_codec, text.data, text.size, true, out, err);
 }
 
-/* Such files look as if they had not changed: the next backup must not trust their content. */
-static bool has_lost_content(const struct backup *b)
+/* Such files look as if they had not changed, or will when their mtime is set back: the next backup
+ * must not trust their content. */
+static int tell_the_next(const struct backup *b, struct manifest *m, struct err *err)
 {
-	bool found = false;
+	bool lost = false, shrunk = false;
+	int rc = 0;
 
-	for (size_t i = 0; i < b->params->spec_count; i++)
-		found = found || b->walks[i].damaged;
-	return found;
+	for (size_t i = 0; i < b->params->spec_count; i++) {
+		lost = lost || b->walks[i].damaged;
+		shrunk = shrunk || b->walks[i].shrunk;
+	}
+	if (lost)
+		rc = manifest_set_lost_content(m, err);
+	if (rc == 0 && shrunk)
+		rc = manifest_set_shrunk_content(m, err);
+	return rc;
 }
 
 /* The statistics count every blob that came in, the manifest too, as the client sends it:
@@ -373,8 +381,8 @@ static int finish_snapshot(const struct backup *b, struct err *err)
 	if (!m)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = list_files(b, m, &stats, err);
-	if (rc == 0 && has_lost_content(b))
-		rc = manifest_set_lost_content(m, err);
+	if (rc == 0)
+		rc = tell_the_next(b, m, err);
 	if (rc == 0 && b->params->notes)
 		rc = manifest_set_notes(m, b->params->notes, err);
 	if (rc == 0 && b->params->key)

@@ -367,12 +367,16 @@ static int close_index(struct run *r, struct err *err)
 
 static void report(struct run *r)
 {
+	const struct image_source *s = &r->source;
+	struct stat st;
 	uint64_t size;
 
 	if (r->lost_errno)
 		warn(r, true, CONTENT_LOST_FORMAT, CONTENT_LOST_ARGUMENTS(r));
-	if (image_source_size(&r->source, &size, NULL) == 0 && size > r->source.size)
+	if (image_source_size(s, &size, NULL) == 0 && size > s->size)
 		warn(r, false, "grew while it was read; what came late is left out");
+	else if (S_ISREG(s->st.st_mode) && fstat(s->fd, &st) == 0 && !content_is_same(&st, &s->st))
+		warn(r, false, CONTENT_TORN_TEXT);
 }
 
 static int store_image(struct run *r, struct err *err)

@@ -219,7 +219,7 @@ static int open_change(struct previous *p, const struct archive_name *archive, i
 		.manifest = p->manifest,
 		.key = p->params->crypt_mode == CRYPT_MODE_ENCRYPT ? p->params->key : NULL,
 		.archive_name = archive->meta,
-		.detect_ctime = p->params->detect_ctime,
+		.detect_ctime = p->params->detect_ctime || p->manifest->shrunk_content,
 		.since = began < p->name.time ? began : p->name.time,
 		.note = on_change_note,
 		.note_arg = p,

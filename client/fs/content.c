@@ -34,6 +34,12 @@ bool content_is_damage(int error)
 	}
 }
 
+bool content_is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 /* --- holes --- */
 
 /* Find out what lies at `offset`.  Behind the end of the file is data: reading will tell. */

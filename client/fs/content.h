@@ -64,11 +64,16 @@ bool content_is_hole(struct content *c, uint64_t begin, uint64_t end);
  * wrong or lack something. */
 bool content_is_damage(int error);
 
+/* Whether a file's content is what it was, as far as size and mtime tell. */
+bool content_is_same(const struct stat *a, const struct stat *b);
+
 /* What to tell a person of what was passed over. */
 #define CONTENT_LOST_FORMAT                                                   \
 	"%" PRIu64 " bytes, the first of them at %" PRIu64                       \
 	", could not be read (%s) and are zeros"
 #define CONTENT_LOST_ARGUMENTS(c)                                             \
 	(c)->lost_bytes, (c)->lost_begin, strerrordesc_np((c)->lost_errno)
+#define CONTENT_TORN_TEXT                                                     \
+	"changed while it was read; some of it may be old and some new"
 
 #endif

@@ -73,6 +73,7 @@ static int pad_with_zeros(struct emit *e, uint64_t left)
 {
 	size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
 
+	count(&e->stats->shrunk, 1);
 	warn(e, true, "shrank while it was read; its last %" PRIu64 " bytes are zeros", left);
 	memset(e->piece, 0, size);
 	for (; left; left -= size) {
@@ -125,6 +126,16 @@ static int copy_bytes(struct emit *e, struct content *c, uint64_t size)
 	return 0;
 }
 
+/* What was read while somebody wrote is perhaps what never was, under the mtime of before.  Another
+ * size has been told, if it mattered. */
+static void look_again(struct emit *e, int fd, const struct stat *before)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size == before->st_size && !content_is_same(&st, before))
+		warn(e, false, CONTENT_TORN_TEXT);
+}
+
 static int copy_content(struct emit *e, int fd, const struct stat *st)
 {
 	uint64_t size = (uint64_t)st->st_size;
@@ -136,6 +147,8 @@ static int copy_content(struct emit *e, int fd, const struct stat *st)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	rc = copy_bytes(e, &c, size);
 	count(&e->stats->hole_bytes, c.hole_bytes);
+	if (rc == 0)
+		look_again(e, fd, st);
 	if (rc < 0 || !c.lost_errno)
 		return rc;
 	count(&e->stats->damaged, 1);

@@ -91,13 +91,6 @@ static int push(struct walk *w)
 
 /* --- regular files --- */
 
-static bool is_same_content(const struct stat *a, const struct stat *b)
-{
-	return S_ISREG(a->st_mode) && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 /* Metadata of a file whose content is not needed, where it can only be had by opening it.
  * False: not even so, or it is not what it was any more. */
 static bool open_for_metadata(struct walk *w, struct entry *e)
@@ -109,7 +102,7 @@ static bool open_for_metadata(struct walk *w, struct entry *e)
 	if (fd < 0)
 		return false; /* it is tried again, and complained about, as any other file */
 	atomic_fetch_add_explicit(&w->stats->opened, 1, memory_order_relaxed);
-	if (fstat(fd, &st) < 0 || !is_same_content(&st, &e->st))
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !content_is_same(&st, &e->st))
 		return false;
 	e->st = st;
 	return meta_read(&e->meta, fd, &st, &dir->features, w->params->skip_e2big_xattr,

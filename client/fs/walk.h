@@ -107,6 +107,7 @@ struct walk_stats {
 	atomic_uint_fast64_t reused_files, reused_bytes; /* of those files: not read */
 	atomic_uint_fast64_t opened; /* regular files, for whatever reason */
 	atomic_uint_fast64_t damaged; /* files whose content is zeros where it could not be read */
+	atomic_uint_fast64_t shrunk; /* files that end in zeros as they ended too soon */
 	atomic_uint_fast64_t skipped; /* lost, in whole or in part: exit status 3 */
 };
 

@@ -52,6 +52,7 @@ struct dir_writer {
 	struct repo_dir_lock group_lock, snapshot_lock;
 	struct repo_dir_previous previous;
 	int fd; /* the new folder */
+	int sync_fd; /* of the chunks, open before the first one: syncfs() tells what failed since */
 	bool made_group, made_folder, is_finished;
 	atomic_bool distrusts; /* chunks that are there already */
 
@@ -298,20 +299,17 @@ static int check_complete(struct dir_writer *w, struct err *err)
 /* Chunks, folders, indexes and blobs: on disk before the manifest says that they are there. */
 static int sync_all(struct dir_writer *w, struct err *err)
 {
-	AUTO(fd) int chunks_fd = -1;
 	struct stat root, chunks;
-	int rc = repo_dir_file_open_dir(w->dir->root_fd, REPO_DIR_CHUNKS, &chunks_fd, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (fstat(w->dir->root_fd, &root) < 0 || fstat(chunks_fd, &chunks) < 0)
+	if (fstat(w->dir->root_fd, &root) < 0 || fstat(w->sync_fd, &chunks) < 0)
 		return err_sys(err, errno, "stat");
 	rc = repo_dir_file_sync_dir(w->fd, err);
 	if (rc < 0)
 		return rc;
 	if (syncfs(w->dir->root_fd) < 0)
 		return err_sys(err, errno, "sync the file system");
-	if (root.st_dev != chunks.st_dev && syncfs(chunks_fd) < 0)
+	if (root.st_dev != chunks.st_dev && syncfs(w->sync_fd) < 0)
 		return err_sys(err, errno, "sync the file system of the chunks");
 	return 0;
 }
@@ -388,6 +386,8 @@ static void writer_free(struct repo_writer *base)
 	release_locks(w);
 	if (w->fd >= 0)
 		close(w->fd);
+	if (w->sync_fd >= 0)
+		close(w->sync_fd);
 	pthread_mutex_destroy(&w->mutex);
 	free(w);
 }
@@ -456,6 +456,10 @@ static int begin(struct dir_writer *w, const struct repo_writer_params *params, 
 	struct repo_dir *d = w->dir;
 	int rc = repo_dir_lock_process(&d->locks, &w->process_fd, err);
 
+	/* Not by its name: it may be a link to another disk. */
+	w->sync_fd = openat(d->chunks_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rc == 0 && w->sync_fd < 0)
+		rc = err_sys(err, errno, REPO_DIR_CHUNKS);
 	if (rc == 0)
 		rc = repo_dir_group_enter(d, &w->name.group, params->owner, &w->group_lock,
 					  &w->made_group, err);
@@ -485,7 +489,7 @@ int repo_dir_write(struct repo *base, const struct repo_writer_params *params,
 	w->dir = d;
 	w->name = params->name;
 	snapshot_path(&w->name, w->path, sizeof(w->path));
-	w->process_fd = w->fd = w->previous.fd = -1;
+	w->process_fd = w->fd = w->sync_fd = w->previous.fd = -1;
 	w->group_lock = w->snapshot_lock = w->previous.lock =
 		(struct repo_dir_lock)REPO_DIR_LOCK_INIT;
 	pthread_mutex_init(&w->mutex, NULL);

@@ -323,6 +323,32 @@ def test_content_behind_a_restored_mtime_is_missed_unless_ctime_is_looked_at(pxa
     assert stored() == path.read_bytes()
 
 
+def test_what_shrank_under_a_backup_is_read_by_the_next(pxarfs, folder, repo):
+    """A file is written anew by what keeps mtimes (cp -p, say), and read halfway: afterwards it has
+    the size and mtime that the archive says."""
+    tree = folder / "tree"
+    tree.mkdir()
+    path = tree / "file"
+    content = random.Random(3).randbytes(16 * MIB)
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 10**18))
+    p = pxarfs.start("backup", "-r", repo, "--backup-id", "test", "--backup-time", 1001, "--chunk-size", 64,
+                     "--rate", "8MiB", "--burst", "1MiB", f"root.pxar:{tree}", stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not any((repo / ".chunks").glob("*/" + "?" * 64)):
+        assert p.poll() is None and time.monotonic() < end
+        time.sleep(0.002)
+    os.truncate(path, 15 * MIB)
+    said = p.communicate(timeout=60)[1]
+    assert p.returncode == 3 and b"shrank while it was read" in said
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 10**18))
+    backup = Group(pxarfs, repo, tree)
+    backup.time = 1001
+    assert backup()["reading"]["read-files"] == 1
+    backup.assert_shows()
+
+
 def test_ctime_is_held_against_the_true_time_of_the_last_backup(pxarfs, folder, repo):
     """Its snapshot may have been given another one, of the future, say."""
     tree = folder / "tree"

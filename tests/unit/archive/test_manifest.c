@@ -265,7 +265,7 @@ static void keeps_what_it_does_not_know_of_unprotected(void **state)
 	assert_memory_equal(out.data, text, out.size);
 }
 
-static void remembers_that_content_was_lost(void **state)
+static void remembers_that_content_was_lost_or_shrunk(void **state)
 {
 	AUTO(manifest) struct manifest *m = NULL;
 	AUTO(manifest) struct manifest *again = NULL;
@@ -275,10 +275,13 @@ static void remembers_that_content_was_lost(void **state)
 	assert_int_equal(decode("{" HEAD ",\"files\":[],\"signature\":null,\"unprotected\":{"
 				"\"pxarfs-lost-content\":1}}", &m, NULL), 0);
 	assert_false(m->lost_content);
+	assert_false(m->shrunk_content);
 	assert_int_equal(manifest_set_lost_content(m, NULL), 0);
+	assert_int_equal(manifest_set_shrunk_content(m, NULL), 0);
 	assert_int_equal(manifest_encode(m, &out, NULL), 0);
 	assert_int_equal(manifest_decode(out.data, out.size, &again, NULL), 0);
 	assert_true(again->lost_content);
+	assert_true(again->shrunk_content);
 }
 
 static void refuses_input_cut_at_every_byte(void **state)
@@ -379,7 +382,7 @@ int main(void)
 		cmocka_unit_test(refuses_hostile_json),
 		cmocka_unit_test(bounds_the_count_of_files),
 		cmocka_unit_test(keeps_what_it_does_not_know_of_unprotected),
-		cmocka_unit_test(remembers_that_content_was_lost),
+		cmocka_unit_test(remembers_that_content_was_lost_or_shrunk),
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(rewrites_every_golden_manifest),
 		cmocka_unit_test(changes_notes_and_nothing_else),

@@ -388,6 +388,17 @@ static void refuses_chunks_out_of_range_or_over_no_file(void **state)
 	assert_int_equal(repo_writer_reuse_chunk(w, &d, NULL), -ENOENT); /* empty */
 }
 
+static void the_chunks_may_be_behind_a_link(void **state)
+{
+	(void)state;
+	repo_free(repo);
+	assert_int_equal(rename(store_path(&folder, ".chunks"), store_path(&folder, ".elsewhere")) |
+			 symlink(".elsewhere", store_path(&folder, ".chunks")), 0);
+	open_repo();
+	make_backup(T1, 1);
+	check_backup(T1, 1);
+}
+
 /* --- groups and unfinished snapshots --- */
 
 static void takes_away_what_died_in_the_group_only(void **state)
@@ -637,6 +648,7 @@ int main(void)
 		WITH_STORE(reuse_and_put_set_the_access_time_alone),
 		WITH_STORE(inserts_chunks_by_the_servers_rules),
 		WITH_STORE(refuses_chunks_out_of_range_or_over_no_file),
+		WITH_STORE(the_chunks_may_be_behind_a_link),
 		WITH_STORE(takes_away_what_died_in_the_group_only),
 		WITH_STORE(keeps_unfinished_snapshots_that_are_protected_or_odd),
 		WITH_STORE(refuses_a_group_without_owner_but_with_snapshots),

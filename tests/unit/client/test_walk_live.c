@@ -100,7 +100,35 @@ static void sizes_are_kept_as_announced(void **state)
 	assert_content(x, "shrinks", "tex\0\0\0\0\0\0", 10);
 	assert_true(has_warning(x, "/grows: grew"));
 	assert_true(has_warning(x, "/shrinks: shrank while it was read; its last 7 bytes"));
+	assert_int_equal(x->stats.shrunk, 1);
 	assert_int_equal(x->lost, 1);
+}
+
+static void rewrite(struct fixture *x, const void *data, size_t size)
+{
+	(void)x;
+	if (memmem(data, size, "a-torn", 6))
+		make_file("a-torn", "new!");
+	if (memmem(data, size, "b-appended", 10))
+		make_file("b-appended", "textmore");
+}
+
+static void a_file_that_changes_while_it_is_read_is_told(void **state)
+{
+	struct fixture *x = *state;
+
+	static const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+
+	x->hook = rewrite;
+	make_file("a-torn", "text");
+	assert_int_equal(utimensat(AT_FDCWD, "a-torn", old, 0), 0);
+	make_file("b-appended", "text");
+	make_file("c-quiet", "text");
+	run_well(x);
+	assert_true(has_warning(x, "/a-torn: changed while it was read"));
+	assert_false(has_warning(x, "/b-appended: changed"));
+	assert_false(has_warning(x, "/c-quiet"));
+	assert_int_equal(x->lost, 0);
 }
 
 /* --- what cannot be read --- */
@@ -255,6 +283,7 @@ int main(void)
 		TEST(entries_may_change_their_type_or_vanish),
 		TEST(entries_may_vanish_between_listing_and_stat),
 		TEST(sizes_are_kept_as_announced),
+		TEST(a_file_that_changes_while_it_is_read_is_told),
 		TEST(waits_for_a_lease),
 		TEST(unreadable_entries_are_skipped_and_counted),
 		TEST(refuses_sources_it_cannot_begin_at),
