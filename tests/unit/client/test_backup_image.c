@@ -329,13 +329,16 @@ struct change {
 	uint64_t new_size;
 };
 
-/* Wait until a chunk is to be stored, then change the size of the source. */
+/* Wait until a chunk is to be stored, then change the size of the source, or its mtime (0). */
 static void *change_size(void *arg)
 {
+	static const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
 	struct change *c = arg;
 
 	repo_memory_gate_await(c->gate, 1);
-	if (truncate(image_path(c->f), (off_t)c->new_size) < 0)
+	if (!c->new_size && utimensat(AT_FDCWD, image_path(c->f), old, 0) < 0)
+		abort();
+	if (c->new_size && truncate(image_path(c->f), (off_t)c->new_size) < 0)
 		abort();
 	repo_memory_gate_open(c->gate);
 	return NULL;
@@ -383,6 +386,14 @@ static void an_image_that_grows_is_cut(void **state)
 	assert_non_null(strstr(f->messages, "disk: grew while it was read"));
 	assert_int_equal(index_of(f, 1000).size, IMAGE_SIZE);
 	compare(f, 1000, NULL);
+}
+
+static void an_image_that_is_written_to_is_told(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(run_with_change(f, 0), 0);
+	assert_non_null(strstr(f->messages, "changed while it was read"));
 }
 
 /* --- failures --- */
@@ -457,6 +468,7 @@ int main(void)
 		WITH_FIXTURE(an_image_that_shrinks_is_an_error),
 		WITH_FIXTURE(an_image_that_loses_a_hole_has_shrunk_too),
 		WITH_FIXTURE(an_image_that_grows_is_cut),
+		WITH_FIXTURE(an_image_that_is_written_to_is_told),
 		WITH_FIXTURE(any_failing_step_ends_the_backup),
 		WITH_FIXTURE(stops_when_it_is_told),
 		WITH_FIXTURE(a_source_that_is_gone_is_named),
