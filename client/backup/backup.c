@@ -478,6 +478,9 @@ static int open_journal(struct backup *b, struct err *err)
 	count = journal_load(b->journal, upload_pool_known(b->pool));
 	if (count < 0)
 		return err_set(err, ENOMEM, "out of memory");
+	if (journal_is_doubted(b->journal) && repo_writer_distrust(b->writer))
+		say(b, BACKUP_MESSAGE_INFO,
+		    "the last backup could not be finished: what it may have stored is looked at");
 	if (count > 0)
 		say(b, BACKUP_MESSAGE_INFO,
 		    "going on with an interrupted backup, which has stored %ld chunks", count);
@@ -500,10 +503,13 @@ static int run_session(struct backup *b, struct err *err)
 		rc = run_specs(b, err);
 	if (rc == 0 && is_stopped(b))
 		rc = -ECANCELED;
-	if (rc == 0)
-		rc = finish_snapshot(b, err);
+	if (rc < 0)
+		return rc;
+	rc = finish_snapshot(b, err);
 	if (rc == 0 && b->journal)
 		journal_finish(b->journal);
+	else if (b->journal)
+		journal_doubt(b->journal);
 	return rc;
 }
 

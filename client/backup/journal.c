@@ -26,12 +26,14 @@ enum {
 static_assert(MAGIC_SIZE + BOOT_ID_SIZE + OWNER_SIZE == HEADER_SIZE, "header");
 
 static const char MAGIC[MAGIC_SIZE + 1] = "pxarfsJ2";
+static const char MAGIC_DOUBT[MAGIC_SIZE + 1] = "pxarfsD2"; /* the same, and no digest counts */
 
 struct journal {
 	int folder_fd, fd;
 	struct digest owner; /* whose it is: also its name */
 	char name[NAME_SIZE];
-	atomic_size_t count; /* digests in the file; JOURNAL_DIGESTS_MAX once writing failed */
+	atomic_size_t count; /* digests in the file; JOURNAL_DIGESTS_MAX once there shall be no more */
+	bool is_doubted;
 };
 
 /* --- the file --- */
@@ -130,6 +132,20 @@ static bool make_header(const struct journal *j, uint8_t header[HEADER_SIZE])
 	return fd >= 0 && read(fd, header + MAGIC_SIZE, BOOT_ID_SIZE) == BOOT_ID_SIZE;
 }
 
+static int begin_with(struct journal *j, const uint8_t header[HEADER_SIZE])
+{
+	if (ftruncate(j->fd, 0) < 0 || write(j->fd, header, HEADER_SIZE) != HEADER_SIZE)
+		return -EIO;
+	return 0;
+}
+
+/* Whichever boot it is of: the disk has no more by now. */
+static bool is_doubt(const struct journal *j, const uint8_t header[HEADER_SIZE])
+{
+	return memcmp(header, MAGIC_DOUBT, MAGIC_SIZE) == 0 &&
+	       memcmp(header + MAGIC_SIZE + BOOT_ID_SIZE, j->owner.bytes, OWNER_SIZE) == 0;
+}
+
 /* Go on behind what is there, or begin anew. */
 static int begin(struct journal *j)
 {
@@ -139,13 +155,15 @@ static int begin(struct journal *j)
 
 	if (!make_header(j, expected) || fstat(j->fd, &st) < 0)
 		return -EIO;
-	if (st.st_size < HEADER_SIZE || pread(j->fd, found, HEADER_SIZE, 0) != HEADER_SIZE ||
-	    memcmp(found, expected, HEADER_SIZE) != 0) {
-		if (ftruncate(j->fd, 0) < 0 ||
-		    write(j->fd, expected, HEADER_SIZE) != HEADER_SIZE)
-			return -EIO;
+	if (st.st_size < HEADER_SIZE || pread(j->fd, found, HEADER_SIZE, 0) != HEADER_SIZE)
+		return begin_with(j, expected);
+	if (is_doubt(j, found)) {
+		j->is_doubted = true;
+		atomic_store(&j->count, JOURNAL_DIGESTS_MAX);
 		return 0;
 	}
+	if (memcmp(found, expected, HEADER_SIZE) != 0)
+		return begin_with(j, expected);
 	count = (size_t)(st.st_size - HEADER_SIZE) / DIGEST_SIZE;
 	if (count > JOURNAL_DIGESTS_MAX)
 		count = JOURNAL_DIGESTS_MAX;
@@ -189,7 +207,7 @@ void journal_free(struct journal *j)
 long journal_load(struct journal *j, struct known_set *set)
 {
 	AUTO(free) struct digest *digests = calloc(LOAD_COUNT, sizeof(*digests));
-	const size_t count = atomic_load(&j->count);
+	const size_t count = j->is_doubted ? 0 : atomic_load(&j->count);
 	size_t done = 0;
 
 	if (!digests)
@@ -216,6 +234,23 @@ void journal_add(struct journal *j, const struct digest *digest)
 		atomic_fetch_add_explicit(&j->count, 1, memory_order_relaxed);
 	else
 		atomic_store(&j->count, JOURNAL_DIGESTS_MAX);
+}
+
+void journal_doubt(struct journal *j)
+{
+	uint8_t header[HEADER_SIZE];
+
+	j->is_doubted = true;
+	atomic_store(&j->count, JOURNAL_DIGESTS_MAX);
+	if (make_header(j, header)) {
+		memcpy(header, MAGIC_DOUBT, MAGIC_SIZE);
+		begin_with(j, header);
+	}
+}
+
+bool journal_is_doubted(const struct journal *j)
+{
+	return j->is_doubted;
 }
 
 void journal_finish(struct journal *j)

@@ -10,7 +10,8 @@
  * Trust:   no more than a hint.  Whoever uses a digest asks the repository for its chunk first
  *          (repo_writer_reuse_chunk()).  After a reboot nothing is believed: when the machine
  *          went down, chunks may have a name on disk and no content yet.  Nor is a file that was
- *          copied from another repository, group or key.
+ *          copied from another repository, group or key.  When a backup could not be brought to the
+ *          disk, what it stored may be in memory alone: that doubt is kept until one could.
  * Bounds:  JOURNAL_DIGESTS_MAX; files that nobody has written to for JOURNAL_DAYS_MAX are
  *          removed by whoever comes next.
  * Errors:  none that matter: a backup without a journal is a backup.
@@ -48,6 +49,13 @@ long journal_load(struct journal *j, struct known_set *set);
 
 /* A chunk is about to be stored.  `j` may be NULL. */
 void journal_add(struct journal *j, const struct digest *digest);
+
+/* The snapshot could not be finished: what was stored may never have reached the disk.  The file holds
+ * nothing else from now on. */
+void journal_doubt(struct journal *j);
+
+/* Whether the last backup ended so: then what is stored already is to be looked at. */
+bool journal_is_doubted(const struct journal *j);
 
 /* The snapshot is finished: the file goes. */
 void journal_finish(struct journal *j);

@@ -172,12 +172,19 @@ static int check_encrypted(int chunks_fd, const struct chunk_path *p, enum blob_
 	return 0;
 }
 
+/* On the disk, that is: what could not be written there may still be in memory. */
 static bool is_whole(int chunks_fd, const struct chunk_path *p)
 {
-	AUTO(wbuf) struct wbuf stored = WBUF_INIT(REPO_DIR_CHUNK_SIZE_MAX);
+	AUTO(free) uint8_t *data = NULL;
+	AUTO(fd) int fd = -1;
+	size_t size;
 
-	return repo_dir_file_read(chunks_fd, p->text, REPO_DIR_CHUNK_SIZE_MAX, &stored, NULL) == 0 &&
-	       blob_verify_crc(stored.data, stored.size, NULL) == 0;
+	if (repo_dir_file_open(chunks_fd, p->text, REPO_DIR_CHUNK_SIZE_MAX, &fd, &size, NULL) < 0)
+		return false;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	data = malloc(size + 1);
+	return data && repo_dir_file_read_fd(fd, data, size, NULL) == 0 &&
+	       blob_verify_crc(data, size, NULL) == 0;
 }
 
 /* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse.  `*there`: it

@@ -169,6 +169,35 @@ def test_what_was_interrupted_over_an_older_snapshot(pxarfs, repo, source):
             assert (mount.path / path.name).read_bytes() == path.read_bytes()
 
 
+def test_what_could_not_be_brought_to_the_disk_is_looked_at(pxarfs, folder, repo, source):
+    """As when syncing fails: the chunks have their names and sizes, and something else in them."""
+    args = [f"root.pxar:{source}", "--chunk-size", "512"]
+    (folder / "conf").write_bytes(b"small")
+    backup(pxarfs, repo, [f"some.conf:{folder / 'conf'}", "--backup-time", "1000"])
+    manifest, = (repo / "host/test").glob("*/index.json.blob")
+    p = pxarfs.start("backup", "-r", repo, "--backup-id", "test", "--rate", "50MiB", "--burst", "1MiB", *args,
+                     stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not chunks(repo):
+        assert p.poll() is None and time.monotonic() < end
+        time.sleep(0.002)
+    manifest.unlink()  # the session cannot end well any more
+    said = p.communicate(timeout=60)[1]
+    assert p.returncode == 1 and b"previous snapshot was removed" in said
+    stored = sorted(chunks(repo))
+    for digest in stored[::2]:
+        path = datastore.chunk_path(repo, digest)
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    done, summary = backup(pxarfs, repo, args)
+    assert "could not be finished" in done.stderr
+    assert sum(f["duplicate-chunks"] for f in summary["files"]) == len(stored[1::2])
+    for f in summary["files"]:
+        datastore.stream(repo, repo / summary["snapshot"] / f["filename"])
+    assert journals(pxarfs) == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "header", "garbage", "lies", "link"])
 def test_a_journal_is_a_hint_and_no_more(pxarfs, folder, repo, source, damage):
     args = [f"root.pxar:{source}", "--chunk-size", "512"]

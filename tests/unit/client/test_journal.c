@@ -230,6 +230,29 @@ static void believes_nothing_of_another_boot_or_form(void **state)
 	}
 }
 
+static void keeps_a_doubt_until_all_is_done(void **state)
+{
+	struct journal *j = open_journal();
+
+	(void)state;
+	add(j, 0, 3);
+	assert_false(journal_is_doubted(j));
+	journal_doubt(j);
+	add(j, 3, 5);
+	for (int i = 0; i < 2; i++) {
+		journal_free(j);
+		j = open_journal();
+		assert_true(journal_is_doubted(j));
+		check(j, 0);
+		add(j, 0, 3);
+	}
+	journal_finish(j);
+	journal_free(j);
+	j = open_journal();
+	assert_false(journal_is_doubted(j));
+	journal_free(j);
+}
+
 static void is_bounded(void **state)
 {
 	struct journal *j = open_journal();
@@ -320,6 +343,7 @@ int main(void)
 		TEST(belongs_to_one_at_a_time),
 		TEST(survives_being_cut_anywhere),
 		TEST(believes_nothing_of_another_boot_or_form),
+		TEST(keeps_a_doubt_until_all_is_done),
 		TEST(is_bounded),
 		TEST(removes_what_was_forgotten),
 		TEST(does_without_where_it_cannot_write),
