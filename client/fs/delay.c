@@ -90,9 +90,9 @@ static int count_file(struct delay *d, struct entry *e)
 	const struct walk_reuse *reuse = d->emit->params->reuse;
 	int rc;
 
-	if (emit_is_link(d->emit, &e->st))
+	if (emit_is_link(d->emit, e))
 		return 0;
-	rc = emit_expect_link(d->emit, &e->st);
+	rc = emit_expect_link(d->emit, e);
 	if (rc < 0)
 		return rc;
 	e->is_counted = true;

@@ -158,50 +158,67 @@ static int copy_content(struct emit *e, int fd, const struct stat *st)
 
 /* --- hard links --- */
 
-bool emit_is_link(const struct emit *e, const struct stat *st)
+static struct link_table_inode inode_of(const struct stat *st, uint64_t birth)
 {
+	return (struct link_table_inode){ st->st_dev, st->st_ino, birth };
+}
+
+bool emit_is_link(const struct emit *e, const struct entry *file)
+{
+	const struct link_table_inode inode = inode_of(&file->st, file->birth);
 	const char *path;
 	uint64_t offset;
 
-	return st->st_nlink > 1 &&
-	       link_table_find(&e->links, st->st_dev, st->st_ino, &path, &offset);
+	return file->st.st_nlink > 1 && link_table_find(&e->links, &inode, &path, &offset);
 }
 
-static int put_link(struct emit *e, const struct stat *st, const char *path, uint64_t offset)
+static int put_link(struct emit *e, const struct link_table_inode *inode, const char *path,
+		    uint64_t offset)
 {
-	int rc = link_table_put(&e->links, st->st_dev, st->st_ino, path, offset);
+	int rc = link_table_put(&e->links, inode, path, offset);
 
 	return rc < 0 ? err_sys(e->why, -rc, "hard links") : 0;
 }
 
-int emit_expect_link(struct emit *e, const struct stat *st)
+int emit_expect_link(struct emit *e, const struct entry *file)
 {
-	return st->st_nlink > 1 ? put_link(e, st, "", LINK_TABLE_PENDING) : 0;
+	const struct link_table_inode inode = inode_of(&file->st, file->birth);
+
+	return file->st.st_nlink > 1 ? put_link(e, &inode, "", LINK_TABLE_PENDING) : 0;
 }
 
-static int remember_link(struct emit *e, const struct stat *st, uint64_t offset)
+static uint64_t birth_of(int fd)
 {
+	struct statx x;
+
+	return statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &x) < 0 ? 0 : listing_birth(&x);
+}
+
+static int remember_link(struct emit *e, const struct stat *st, uint64_t birth, uint64_t offset)
+{
+	const struct link_table_inode inode = inode_of(st, birth);
+
 	if (st->st_nlink < 2)
 		return 0;
 	if (e->dirs.path.size - 1 > PXAR_TARGET_SIZE_MAX) {
 		warn(e, false, "its path is too long for hard links to it: a file of its own");
 		return 0;
 	}
-	return put_link(e, st, levels_path(&e->dirs) + 1, offset);
+	return put_link(e, &inode, levels_path(&e->dirs) + 1, offset);
 }
 
 /* A further name of an inode that is in the archive: 1 it was, 0 it is not. */
-static int emit_link(struct emit *e, const char *name, const struct stat *st)
+static int emit_link(struct emit *e, const struct entry *file)
 {
-	const char *path;
+	const struct link_table_inode inode = inode_of(&file->st, file->birth);
+	const char *name = entry_name(file), *path;
 	uint64_t offset;
 	int rc;
 
-	if (st->st_nlink < 2 ||
-	    !link_table_find(&e->links, st->st_dev, st->st_ino, &path, &offset) ||
+	if (file->st.st_nlink < 2 || !link_table_find(&e->links, &inode, &path, &offset) ||
 	    offset == LINK_TABLE_PENDING)
 		return 0;
-	meta_read_stat(&e->meta, st);
+	meta_read_stat(&e->meta, &file->st);
 	rc = encoder_hardlink(e->encoder, name, path, offset, e->why);
 	if (rc == 0)
 		count(&e->stats->links, 1);
@@ -222,7 +239,7 @@ static int emit_content(struct emit *e, const char *name, int fd, const struct s
 	rc = encoder_file_begin(e->encoder, name, &e->meta, size, &offset, e->why);
 	if (rc < 0)
 		return encoded(e, rc, 'f', name, size, &e->meta);
-	rc = remember_link(e, st, offset);
+	rc = remember_link(e, st, st->st_nlink > 1 ? birth_of(fd) : 0, offset);
 	if (rc == 0)
 		rc = copy_content(e, fd, st);
 	if (rc == 0)
@@ -284,7 +301,7 @@ static int emit_reused(struct emit *e, const struct entry *entry, uint64_t paylo
 		count(&e->stats->files, 1);
 		count(&e->stats->reused_files, 1);
 		count(&e->stats->reused_bytes, size);
-		rc = remember_link(e, &entry->st, offset);
+		rc = remember_link(e, &entry->st, entry->birth, offset);
 	}
 	return encoded(e, rc, 'f', entry_name(entry), size, &entry->meta);
 }
@@ -301,7 +318,7 @@ static int emit_file(struct emit *e, const struct entry *entry, int dir_fd)
 			return emit_reused(e, entry, payload_offset);
 	}
 	if (rc == 0)
-		rc = emit_link(e, entry_name(entry), &entry->st);
+		rc = emit_link(e, entry);
 	if (rc)
 		return rc < 0 ? rc : 0;
 	return dir_fd >= 0 ? read_file(e, entry, dir_fd) : read_file_late(e, entry);

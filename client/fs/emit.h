@@ -51,9 +51,9 @@ int emit_entry(struct emit *e, const struct entry *entry, int dir_fd);
 int emit_finish(struct emit *e);
 
 /* A further name of an inode that was met before. */
-bool emit_is_link(const struct emit *e, const struct stat *st);
+bool emit_is_link(const struct emit *e, const struct entry *file);
 
 /* This file is the first name of its inode, and will be emitted later.  -ENOMEM. */
-int emit_expect_link(struct emit *e, const struct stat *st);
+int emit_expect_link(struct emit *e, const struct entry *file);
 
 #endif

@@ -36,6 +36,7 @@ int entry_set(struct entry *e, enum entry_kind kind, const char *name, const str
 	wbuf_clear(&e->text);
 	e->kind = kind;
 	e->target = 0;
+	e->birth = 0;
 	e->st = *st;
 	e->is_unchanged = e->is_counted = false;
 	return wbuf_put(&e->text, name, strlen(name) + 1);

@@ -30,6 +30,7 @@ struct entry {
 	struct metadata meta;
 
 	/* Files */
+	uint64_t birth; /* of the inode (struct listing_more) */
 	bool is_unchanged; /* its payload is in the previous archive, ... */
 	uint64_t old_payload_offset; /* ... here */
 	bool is_counted; /* somebody decides whether that is reused */

@@ -12,34 +12,41 @@ void link_table_release(struct link_table *t)
 	*t = (struct link_table){ 0 };
 }
 
-static uint64_t mix(uint64_t dev, uint64_t ino)
+static uint64_t mix(const struct link_table_inode *inode)
 {
-	uint64_t x = ino + dev * 0x9e3779b97f4a7c15;
+	uint64_t x = inode->ino + inode->dev * 0x9e3779b97f4a7c15;
 
 	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
 	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
 	return x ^ (x >> 31);
 }
 
-/* The slot of the inode, or the free one where it belongs. */
-static struct link_table_slot *slot_of(const struct link_table *t, uint64_t dev, uint64_t ino)
+static bool is_same_number(const struct link_table_inode *a, const struct link_table_inode *b)
 {
-	size_t i = (size_t)mix(dev, ino) & (t->capacity - 1);
+	return a->ino == b->ino && a->dev == b->dev;
+}
 
-	while (t->slots[i].path_end && (t->slots[i].ino != ino || t->slots[i].dev != dev))
+/* The slot of the inode's number, or the free one where it belongs. */
+static struct link_table_slot *slot_of(const struct link_table *t,
+				       const struct link_table_inode *inode)
+{
+	size_t i = (size_t)mix(inode) & (t->capacity - 1);
+
+	while (t->slots[i].path_end && !is_same_number(&t->slots[i].inode, inode))
 		i = (i + 1) & (t->capacity - 1);
 	return &t->slots[i];
 }
 
-bool link_table_find(const struct link_table *t, uint64_t dev, uint64_t ino, const char **path,
-		     uint64_t *filename_offset)
+bool link_table_find(const struct link_table *t, const struct link_table_inode *inode,
+		     const char **path, uint64_t *filename_offset)
 {
 	const struct link_table_slot *slot;
 
 	if (!t->count)
 		return false;
-	slot = slot_of(t, dev, ino);
-	if (!slot->path_end)
+	slot = slot_of(t, inode);
+	if (!slot->path_end ||
+	    (inode->birth && slot->inode.birth && inode->birth != slot->inode.birth))
 		return false;
 	*path = (const char *)t->paths.data + slot->path_end - slot->path_size;
 	*filename_offset = slot->filename_offset;
@@ -60,12 +67,12 @@ static int grow(struct link_table *t)
 	t->paths.size_max = SIZE_MAX;
 	for (size_t i = 0; i < old.capacity; i++)
 		if (old.slots[i].path_end)
-			*slot_of(t, old.slots[i].dev, old.slots[i].ino) = old.slots[i];
+			*slot_of(t, &old.slots[i].inode) = old.slots[i];
 	free(old.slots);
 	return 0;
 }
 
-int link_table_put(struct link_table *t, uint64_t dev, uint64_t ino, const char *path,
+int link_table_put(struct link_table *t, const struct link_table_inode *inode, const char *path,
 		   uint64_t filename_offset)
 {
 	size_t path_size = strlen(path) + 1;
@@ -78,11 +85,10 @@ int link_table_put(struct link_table *t, uint64_t dev, uint64_t ino, const char 
 		rc = wbuf_put(&t->paths, path, path_size);
 	if (rc < 0)
 		return rc;
-	slot = slot_of(t, dev, ino);
+	slot = slot_of(t, inode);
 	t->count += slot->path_end == 0;
 	*slot = (struct link_table_slot){
-		.dev = dev,
-		.ino = ino,
+		.inode = *inode,
 		.filename_offset = filename_offset,
 		.path_end = t->paths.size,
 		.path_size = path_size,

@@ -15,7 +15,7 @@ void listing_release(struct listing *l)
 {
 	free(l->names);
 	free(l->stats);
-	free(l->attributes);
+	free(l->more);
 	free(l->stat_errors);
 	wbuf_release(&l->texts);
 	*l = (struct listing){ 0 };
@@ -133,12 +133,12 @@ static int compare_inos(const void *a, const void *b, void *arg)
 static int grow_window(struct listing *l, size_t count)
 {
 	free(l->stats);
-	free(l->attributes);
+	free(l->more);
 	free(l->stat_errors);
-	l->attributes = calloc(count, sizeof(*l->attributes));
+	l->more = calloc(count, sizeof(*l->more));
 	l->stats = calloc(count, sizeof(*l->stats));
 	l->stat_errors = calloc(count, sizeof(*l->stat_errors));
-	l->window_capacity = l->stats && l->attributes && l->stat_errors ? count : 0;
+	l->window_capacity = l->stats && l->more && l->stat_errors ? count : 0;
 	return l->window_capacity ? 0 : -ENOMEM;
 }
 
@@ -148,13 +148,14 @@ static struct timespec time_of(const struct statx_timestamp *t)
 }
 
 /* 0 or errno. */
-static int get_stat(int fd, const char *name, struct stat *out, uint64_t *attributes)
+static int get_stat(int fd, const char *name, struct stat *out, struct listing_more *more)
 {
 	struct statx x;
 
-	if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &x) < 0)
+	if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+		  STATX_BASIC_STATS | STATX_BTIME, &x) < 0)
 		return errno;
-	*attributes = x.stx_attributes;
+	*more = (struct listing_more){ x.stx_attributes, listing_birth(&x) };
 	*out = (struct stat){
 		.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
 		.st_ino = x.stx_ino,
@@ -189,7 +190,7 @@ static int fill_window(struct listing *l, int fd, size_t begin)
 	for (size_t i = 0; i < count; i++)
 		l->stat_errors[order[i]] = get_stat(fd, listing_name(l, begin + order[i]),
 						    &l->stats[order[i]],
-						    &l->attributes[order[i]]);
+						    &l->more[order[i]]);
 	l->window_begin = begin;
 	l->window_end = begin + count;
 	return 0;

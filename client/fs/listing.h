@@ -31,13 +31,19 @@ struct listing_name {
 	size_t text; /* in texts */
 };
 
+/* What lstat() does not say. */
+struct listing_more {
+	uint64_t attributes; /* STATX_ATTR_... */
+	uint64_t birth; /* of the inode, in nanoseconds since 1970; 0: unknown */
+};
+
 struct listing {
 	struct listing_name *names;
 	size_t count, capacity;
 	struct wbuf texts; /* NUL-terminated */
 
 	struct stat *stats; /* of names[window_begin..window_end) */
-	uint64_t *attributes; /* STATX_ATTR_... */
+	struct listing_more *more;
 	int *stat_errors; /* 0 or errno */
 	size_t window_begin, window_end, window_capacity;
 };
@@ -65,10 +71,17 @@ static inline const char *listing_name(const struct listing *l, size_t i)
  * there, so call it with rising `i`.  0, or the negative errno that lstat gave; -ENOMEM. */
 int listing_stat(struct listing *l, int fd, size_t i, const struct stat **out);
 
-/* After that: its STATX_ATTR_... */
-static inline uint64_t listing_attributes(const struct listing *l, size_t i)
+/* After that: the rest. */
+static inline const struct listing_more *listing_more(const struct listing *l, size_t i)
 {
-	return l->attributes[i - l->window_begin];
+	return &l->more[i - l->window_begin];
+}
+
+static inline uint64_t listing_birth(const struct statx *x)
+{
+	return x->stx_mask & STATX_BTIME ?
+		       (uint64_t)x->stx_btime.tv_sec * 1000000000 + x->stx_btime.tv_nsec :
+		       0;
 }
 
 #endif

@@ -29,7 +29,7 @@ struct walk {
 	dev_t *devs; /* that may be entered; unless all may */
 	size_t dev_count;
 	uint8_t *dents;
-	uint64_t attributes; /* of the entry at hand, as statx says; UNKNOWN: nobody did */
+	struct listing_more more; /* of the entry at hand; attributes UNKNOWN: nobody knows */
 	struct report report;
 	struct emit emit;
 	struct delay delay;
@@ -113,8 +113,8 @@ static bool open_for_metadata(struct walk *w, struct entry *e)
 static bool read_metadata(struct walk *w, struct entry *e)
 {
 	struct level *dir = levels_top(&w->levels);
-	int rc = w->attributes == UNKNOWN ? 1 :
-		 meta_read_at(&e->meta, dir->fd, entry_name(e), &e->st, w->attributes,
+	int rc = w->more.attributes == UNKNOWN ? 1 :
+		 meta_read_at(&e->meta, dir->fd, entry_name(e), &e->st, w->more.attributes,
 			      &dir->features, w->params->skip_e2big_xattr, &w->why);
 
 	return rc > 0 ? open_for_metadata(w, e) : rc == 0;
@@ -127,7 +127,7 @@ static int find_content(struct walk *w, struct entry *e)
 	uint64_t old_offset;
 	int rc;
 
-	if (!reuse || emit_is_link(&w->emit, &e->st))
+	if (!reuse || emit_is_link(&w->emit, e))
 		return 0;
 	rc = reuse->find(reuse->arg, entry_name(e), &e->st, &old_offset, &w->why);
 	if (rc <= 0)
@@ -140,8 +140,12 @@ static int find_content(struct walk *w, struct entry *e)
 static int visit_file(struct walk *w, const char *name, const struct stat *st)
 {
 	struct entry *e = next_entry(w, ENTRY_FILE, name, st);
-	int rc = e ? find_content(w, e) : -ENOMEM;
+	int rc;
 
+	if (!e)
+		return -ENOMEM;
+	e->birth = w->more.birth;
+	rc = find_content(w, e);
 	return rc < 0 ? rc : push(w);
 }
 
@@ -465,9 +469,9 @@ static int visit_next(struct walk *w)
 	rc = listing_stat(&dir->names, dir->fd, i, &listed);
 	if (rc < 0)
 		return stat_failed(w, name, rc);
-	w->attributes = listing_attributes(&dir->names, i);
+	w->more = *listing_more(&dir->names, i);
 	rc = visit_as(w, name, listed);
-	w->attributes = UNKNOWN;
+	w->more = (struct listing_more){ .attributes = UNKNOWN };
 	for (int n = 1; rc == TYPE_CHANGED && n < ATTEMPTS_MAX; n++) {
 		if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return stat_failed(w, name, -errno);

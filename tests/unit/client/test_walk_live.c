@@ -131,6 +131,48 @@ static void a_file_that_changes_while_it_is_read_is_told(void **state)
 	assert_int_equal(x->lost, 0);
 }
 
+/* "a/..." has gone, and "z/new" and its link are what got its inode. */
+static void give_inode_away(struct fixture *x, const void *data, size_t size)
+{
+	struct stat old, new = { 0 };
+	char name[40];
+
+	if (x->hooked || !memmem(data, size, "middle", 6))
+		return;
+	x->hooked = true;
+	assert_int_equal(stat("a/first", &old), 0);
+	assert_int_equal(unlink("a/first") | unlink("a/second"), 0);
+	for (int i = 0; i < 100 && new.st_ino != old.st_ino; i++) {
+		snprintf(name, sizeof(name), "a/new%d", i);
+		make_file(name, "another");
+		assert_int_equal(stat(name, &new), 0);
+	}
+	if (new.st_ino == old.st_ino)
+		assert_int_equal(rename(name, "z/new") | link("z/new", "z/newer"), 0);
+}
+
+static void an_inode_that_is_another_by_now_is_no_further_name(void **state)
+{
+	struct fixture *x = *state;
+	AUTO(tree_entry) struct tree_entry e;
+
+	tree_entry_init(&e);
+	x->hook = give_inode_away;
+	make_dir("a");
+	make_file("a/first", "text");
+	assert_int_equal(link("a/first", "a/second"), 0);
+	make_file("middle", "");
+	make_dir("z");
+	run_well(x);
+	if (access("z/new", F_OK) < 0)
+		skip(); /* a file system that uses a number once */
+	assert_content(x, "a/second", "text", 4);
+	assert_content(x, "z/new", "another", 7);
+	assert_int_equal(look_up(x, "z/newer", &e), 0);
+	assert_true(e.is_hardlink);
+	assert_string_equal(tree_entry_target(&e), "z/new");
+}
+
 /* --- what cannot be read --- */
 
 /* Somebody who holds a lease, and loses it with the signal that says so. */
@@ -283,6 +325,7 @@ int main(void)
 		TEST(entries_may_change_their_type_or_vanish),
 		TEST(entries_may_vanish_between_listing_and_stat),
 		TEST(sizes_are_kept_as_announced),
+		TEST(an_inode_that_is_another_by_now_is_no_further_name),
 		TEST(a_file_that_changes_while_it_is_read_is_told),
 		TEST(waits_for_a_lease),
 		TEST(unreadable_entries_are_skipped_and_counted),
