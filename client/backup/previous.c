@@ -43,17 +43,13 @@ static int check_manifest(const struct previous *p, const struct manifest *m,
 /* Only how archives are named is taken from a manifest that cannot be trusted. */
 static int read_manifest(struct previous *p, struct manifest **out, struct err *err)
 {
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(repo_file) struct repo_file file = { 0 };
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	AUTO(manifest) struct manifest *m = NULL;
-	int rc = codec ? get_file(p, MANIFEST_BLOB_NAME, &file, err) :
-			 err_set(err, ENOMEM, "out of memory");
+	int rc = get_file(p, MANIFEST_BLOB_NAME, &file, err);
 
 	if (rc == 0)
-		rc = blob_decode(codec, file.data, file.size, MANIFEST_SIZE_MAX, &text, err);
-	if (rc == 0)
-		rc = manifest_decode(text.data, text.size, &m, err);
+		rc = manifest_decode_blob(file.data, file.size, &text, &m, err);
 	if (rc)
 		return rc;
 	p->knows_names = archive_name_convention(m, &p->names);

@@ -11,7 +11,6 @@
 #ifndef PXARFS_PREVIOUS_H
 #define PXARFS_PREVIOUS_H
 
-#include "archive/blob.h"
 #include "archive/didx.h"
 #include "archive/fidx.h"
 #include "client/backup/backup.h"

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/backup/splice.h"
 
+#include "archive/base/grow.h"
 #include "archive/pxar.h"
 
 #include <assert.h>
 #include <string.h>
-
-enum { CAPACITY_MIN = 64 };
 
 enum chunk_state { CHUNK_UNKNOWN, CHUNK_THERE, CHUNK_GONE };
 
@@ -41,18 +40,6 @@ struct splice {
 	bool holds_marker; /* the start marker is not written yet */
 	bool drops_tail; /* the old tail marker is the new one */
 };
-
-static int grow(void **items, size_t *capacity, size_t item_size, struct err *err)
-{
-	size_t wanted = *capacity ? 2 * *capacity : CAPACITY_MIN;
-	void *p = reallocarray(*items, wanted, item_size);
-
-	if (!p)
-		return err_set(err, ENOMEM, "out of memory");
-	*items = p;
-	*capacity = wanted;
-	return 0;
-}
 
 /* --- files that wait --- */
 
@@ -103,9 +90,6 @@ static void check_states(const struct splice *s, struct reuse_file *f)
 /* Room for one more, at the end of files that are still needed. */
 static int make_room(struct splice *s, struct err *err)
 {
-	void *items = s->files;
-	int rc;
-
 	if (s->count < s->capacity)
 		return 0;
 	if (s->taken >= s->capacity / 2 && s->taken) {
@@ -115,9 +99,9 @@ static int make_room(struct splice *s, struct err *err)
 		s->taken = 0;
 		return 0;
 	}
-	rc = grow(&items, &s->capacity, sizeof(*s->files), err);
-	s->files = items;
-	return rc;
+	if (grow(&s->files, &s->capacity, s->count + 1, SIZE_MAX, sizeof(*s->files)) < 0)
+		return err_set(err, ENOMEM, "out of memory");
+	return 0;
 }
 
 static int add(void *arg, uint64_t content_size, bool is_unchanged, uint64_t old_offset,
@@ -259,14 +243,9 @@ static int append_chunk(struct splice *s, size_t number, struct err *err)
 	struct pending *p;
 	uint64_t begin, end;
 
-	if (s->pending_count == s->pending_capacity) {
-		void *items = s->pending;
-		int rc = grow(&items, &s->pending_capacity, sizeof(*s->pending), err);
-
-		s->pending = items;
-		if (rc < 0)
-			return rc;
-	}
+	if (grow(&s->pending, &s->pending_capacity, s->pending_count + 1, SIZE_MAX,
+		 sizeof(*s->pending)) < 0)
+		return err_set(err, ENOMEM, "out of memory");
 	p = &s->pending[s->pending_count++];
 	*p = (struct pending){ .number = number };
 	didx_chunk(s->old, number, &begin, &end, &p->chunk.digest);

@@ -2,6 +2,7 @@
 #include "client/backup/upload.h"
 
 #include "archive/chunker.h"
+#include "archive/base/grow.h"
 #include "client/backup/queue.h"
 #include "client/backup/ring.h"
 #include "client/base/clock.h"
@@ -479,22 +480,6 @@ int upload_write(void *upload, const void *data, size_t size, struct err *err)
 	return 0;
 }
 
-/* Growing only fails without memory, and then only a good place for a cut is lost. */
-static bool make_room_for_cut(struct piece *p)
-{
-	size_t capacity = p->cut_capacity ? p->cut_capacity * 2 : 64;
-	uint64_t *cuts;
-
-	if (p->cut_count < p->cut_capacity)
-		return true;
-	cuts = reallocarray(p->cuts, capacity, sizeof(*cuts));
-	if (!cuts)
-		return false;
-	p->cuts = cuts;
-	p->cut_capacity = capacity;
-	return true;
-}
-
 void upload_suggest_cut(void *upload, uint64_t payload_offset)
 {
 	struct upload *u = upload;
@@ -507,7 +492,8 @@ void upload_suggest_cut(void *upload, uint64_t payload_offset)
 	/* Saying it twice changes nothing. */
 	if (p->cut_count && p->cuts[p->cut_count - 1] == payload_offset)
 		return;
-	if (make_room_for_cut(p))
+	/* Without memory only a good place for a cut is lost. */
+	if (grow(&p->cuts, &p->cut_capacity, p->cut_count + 1, SIZE_MAX, sizeof(*p->cuts)) == 0)
 		p->cuts[p->cut_count++] = payload_offset;
 }
 

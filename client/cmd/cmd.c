@@ -181,7 +181,8 @@ int cmd_take_patterns(const struct cmd *self, const struct opt_list *exclude,
 	int rc = 0;
 
 	for (size_t i = 0; i < exclude->count && rc == 0; i++)
-		rc = match_list_add(out, exclude->items[i], &err);
+		rc = exclude->items[i][0] ? match_list_add(out, exclude->items[i], &err) :
+					    err_set(&err, EINVAL, "the pattern is empty");
 	if (rc == 0 && skip_lost_and_found)
 		rc = match_list_add(out, "lost+found", &err);
 	return rc < 0 ? opts_usage(self, "--exclude: %s", err_text(&err, rc)) : -1;

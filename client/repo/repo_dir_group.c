@@ -2,7 +2,6 @@
 #include "client/repo/repo_dir_group.h"
 
 #include "archive/base/cleanup.h"
-#include "archive/blob.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -234,18 +233,13 @@ static int newest_finished(void *arg, const struct repo_snapshot_info *info)
 /* 0 if it can be built on; the message says why not. */
 static int check_manifest(int fd, struct err *err)
 {
-	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
 	AUTO(repo_file) struct repo_file blob = { 0 };
 	AUTO(wbuf) struct wbuf text = WBUF_INIT(MANIFEST_SIZE_MAX);
 	AUTO(manifest) struct manifest *m = NULL;
 
-	if (!codec)
-		return err_set(err, ENOMEM, "out of memory");
 	int rc = repo_dir_get_file(fd, MANIFEST_BLOB_NAME, &blob, err);
 	if (rc == 0)
-		rc = blob_decode(codec, blob.data, blob.size, MANIFEST_SIZE_MAX, &text, err);
-	if (rc == 0)
-		rc = manifest_decode(text.data, text.size, &m, err);
+		rc = manifest_decode_blob(blob.data, blob.size, &text, &m, err);
 	if (rc == 0 && m->verify_state && strcmp(m->verify_state, "failed") == 0)
 		rc = err_set(err, EBADMSG, "its last verification failed");
 	return rc;
