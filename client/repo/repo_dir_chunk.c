@@ -187,10 +187,16 @@ static bool is_whole(int chunks_fd, const struct chunk_path *p)
 	       blob_verify_crc(data, size, NULL) == 0;
 }
 
+static bool is_doubted(const struct repo_dir_chunk_doubt *d, const struct stat *st)
+{
+	return d->all || (st->st_mtim.tv_sec >= d->begin && st->st_mtim.tv_sec < d->end);
+}
+
 /* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse.  `*there`: it
  * is, and not empty. */
 static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
-			 enum blob_kind kind, bool *there, struct err *err)
+			 enum blob_kind kind, const struct repo_dir_chunk_doubt *doubt,
+			 bool *there, struct err *err)
 {
 	struct stat st;
 	int rc = touch(chunks_fd, p, &st, err);
@@ -199,7 +205,7 @@ static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
 	if (!*there)
 		return rc == -ENOENT ? 0 : rc;
 	if ((uint64_t)st.st_size == size)
-		return 1;
+		return !is_doubted(doubt, &st) || is_whole(chunks_fd, p);
 	if (!is_encrypted(kind) && (uint64_t)st.st_size > size)
 		return 0;
 	/* A smaller one may have been compressed better, or have lost its end with the power, before
@@ -228,7 +234,7 @@ static int open_tmp(struct repo_dir_file_tmp *tmp, int chunks_fd, const struct c
 }
 
 int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
-		       bool check, const struct repo_dir_owner *o, bool *duplicate,
+		       const struct repo_dir_chunk_doubt *doubt, const struct repo_dir_owner *o, bool *duplicate,
 		       struct err *err)
 {
 	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
@@ -242,11 +248,9 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	int rc = blob_kind(data, size, &kind, err);
 	if (rc < 0)
 		return err_wrap(err, rc, "chunk %s", hex_of(&p));
-	rc = keep_existing(chunks_fd, &p, size, kind, &replaces, err);
+	rc = keep_existing(chunks_fd, &p, size, kind, doubt, &replaces, err);
 	if (rc < 0)
 		return rc;
-	if (rc > 0 && check && !is_whole(chunks_fd, &p))
-		rc = 0;
 	if (duplicate)
 		*duplicate = rc > 0;
 	if (rc > 0)

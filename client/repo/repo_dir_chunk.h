@@ -26,11 +26,17 @@ int repo_dir_chunk_read_exact(int chunks_fd, const struct digest *digest, void *
  * it; -EBADMSG: not a regular file. */
 int repo_dir_chunk_touch(int chunks_fd, const struct digest *digest, struct err *err);
 
-/* Store it, unless a file that will do is there: one of another size only if its checksum is right,
- * with `check` one of the same size, too.  -EEXIST: an encrypted chunk would meet a plain one of the
+/* Whose files' checksums are to be looked at before they are taken for granted. */
+struct repo_dir_chunk_doubt {
+	bool all; /* damage was met */
+	int64_t begin, end; /* of mtime, seconds since 1970: written in [begin, end) */
+};
+
+/* Store it, unless a file that will do is there: one of another size, or in doubt, only if its
+ * checksum is right.  -EEXIST: an encrypted chunk would meet a plain one of the
  * same name. */
 int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
-		       bool check, const struct repo_dir_owner *o, bool *duplicate,
+		       const struct repo_dir_chunk_doubt *doubt, const struct repo_dir_owner *o, bool *duplicate,
 		       struct err *err);
 
 #endif

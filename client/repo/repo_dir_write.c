@@ -55,6 +55,7 @@ struct dir_writer {
 	int sync_fd; /* of the chunks, open before the first one: syncfs() tells what failed since */
 	bool made_group, made_folder, is_finished;
 	atomic_bool distrusts; /* chunks that are there already */
+	int64_t doubt_begin, doubt_end; /* struct repo_dir_chunk_doubt */
 
 	pthread_mutex_t mutex; /* guards the two below */
 	struct repo_index *indexes; /* open ones */
@@ -114,12 +115,14 @@ static int writer_put_chunk(struct repo_writer *base, const struct digest *diges
 			    const void *data, size_t size, size_t plain_size, bool *duplicate,
 			    struct err *err)
 {
-	struct repo_dir *d = self(base)->dir;
+	struct dir_writer *w = self(base);
+	struct repo_dir *d = w->dir;
+	const struct repo_dir_chunk_doubt doubt = { w->distrusts, w->doubt_begin, w->doubt_end };
 	int rc;
 
 	(void)plain_size;
-	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, self(base)->distrusts,
-				&d->locks.owner, duplicate, err);
+	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, &doubt, &d->locks.owner,
+				duplicate, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", d->base.spelling) : 0;
 }
 
@@ -421,6 +424,25 @@ static int find_previous(struct dir_writer *w, struct err *err)
 		       last);
 }
 
+/* When the machine went down, chunks may have had a name and a size, and their bytes not yet: those
+ * that were written before it was started, and since the last snapshot began, whose end synced all
+ * there was. */
+static void find_doubt(struct dir_writer *w)
+{
+	struct timespec now, since_boot;
+	struct stat st;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_BOOTTIME, &since_boot);
+	w->doubt_end = now.tv_sec - since_boot.tv_sec;
+	if (!w->previous.is_usable ||
+	    fstatat(w->previous.fd, MANIFEST_BLOB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	/* The snapshot's time may be made up. */
+	w->doubt_begin = st.st_mtim.tv_sec < w->previous.name.time ? st.st_mtim.tv_sec :
+								      w->previous.name.time;
+}
+
 static int make_folder(struct dir_writer *w, struct err *err)
 {
 	struct repo_dir *d = w->dir;
@@ -467,7 +489,10 @@ static int begin(struct dir_writer *w, const struct repo_writer_params *params, 
 		return rc;
 	repo_dir_group_clean(d, &w->name.group);
 	rc = find_previous(w, err);
-	return rc < 0 ? rc : make_and_lock_folder(w, err);
+	if (rc < 0)
+		return rc;
+	find_doubt(w);
+	return make_and_lock_folder(w, err);
 }
 
 int repo_dir_write(struct repo *base, const struct repo_writer_params *params,

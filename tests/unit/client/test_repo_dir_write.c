@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -283,27 +284,27 @@ static const uint8_t NONE[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
 
 static const struct chunk_case chunk_cases[] = {
 	/* the same size: there already */
-	{ PLAIN, PLAIN, 100, 100, 0, true, false },
-	{ CRYPT, PLAIN, 100, 100, 0, true, false },
-	{ PLAIN, CRYPT_ZSTD, 100, 100, 0, true, false },
+	{ PLAIN, PLAIN, 100, 100, 0, true, false, false },
+	{ CRYPT, PLAIN, 100, 100, 0, true, false, false },
+	{ PLAIN, CRYPT_ZSTD, 100, 100, 0, true, false, false },
 	/* an empty file is none */
-	{ NULL, PLAIN, 0, 100, 0, false, true },
-	{ NULL, CRYPT, 0, 100, 0, false, true },
+	{ NULL, PLAIN, 0, 100, 0, false, true, false },
+	{ NULL, CRYPT, 0, 100, 0, false, true, false },
 	/* plain: the smaller one stays */
-	{ ZSTD, PLAIN, 90, 100, 0, true, false },
-	{ PLAIN, ZSTD, 100, 90, 0, false, true },
-	{ NONE, PLAIN, 150, 100, 0, false, true },
+	{ ZSTD, PLAIN, 90, 100, 0, true, false, false },
+	{ PLAIN, ZSTD, 100, 90, 0, false, true, false },
+	{ NONE, PLAIN, 150, 100, 0, false, true, false },
 	/* encrypted: never over a plain one, and what is there stays */
-	{ PLAIN, CRYPT, 90, 100, -EEXIST, false, false },
-	{ ZSTD, CRYPT_ZSTD, 110, 100, -EEXIST, false, false },
-	{ CRYPT, CRYPT, 90, 100, -EEXIST, false, false },
-	{ CRYPT, CRYPT, 110, 100, -EEXIST, false, false },
-	{ CRYPT, CRYPT_ZSTD, 110, 100, 0, true, false },
-	{ CRYPT_ZSTD, CRYPT, 90, 100, 0, true, false },
-	{ CRYPT_ZSTD, CRYPT_ZSTD, 110, 100, 0, true, false },
+	{ PLAIN, CRYPT, 90, 100, -EEXIST, false, false, false },
+	{ ZSTD, CRYPT_ZSTD, 110, 100, -EEXIST, false, false, false },
+	{ CRYPT, CRYPT, 90, 100, -EEXIST, false, false, false },
+	{ CRYPT, CRYPT, 110, 100, -EEXIST, false, false, false },
+	{ CRYPT, CRYPT_ZSTD, 110, 100, 0, true, false, false },
+	{ CRYPT_ZSTD, CRYPT, 90, 100, 0, true, false, false },
+	{ CRYPT_ZSTD, CRYPT_ZSTD, 110, 100, 0, true, false, false },
 	/* what lost its end when the machine went down is worth nothing */
-	{ NONE, PLAIN, 50, 100, 0, false, true },
-	{ NONE, CRYPT, 110, 100, 0, false, true },
+	{ NONE, PLAIN, 50, 100, 0, false, true, false },
+	{ NONE, CRYPT, 110, 100, 0, false, true, false },
 	{ PLAIN, PLAIN, 90, 100, 0, false, true, true },
 	{ ZSTD, PLAIN, 90, 100, 0, false, true, true },
 	{ PLAIN, CRYPT, 90, 100, 0, false, true, true },
@@ -386,6 +387,52 @@ static void refuses_chunks_out_of_range_or_over_no_file(void **state)
 	store_write(&folder, store_path(&folder, ".chunks/abcd/%s", hex) + strlen(folder.path) + 1,
 		    "");
 	assert_int_equal(repo_writer_reuse_chunk(w, &d, NULL), -ENOENT); /* empty */
+}
+
+static void write_torn(const char *chunk, const struct wbuf *stored, int64_t mtime)
+{
+	const struct timespec times[2] = { { .tv_sec = mtime }, { .tv_sec = mtime } };
+	int fd = open(store_path(&folder, "%s", chunk), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_int_equal(ftruncate(fd, (off_t)stored->size), 0);
+	assert_int_equal(pwrite(fd, stored->data, stored->size / 2, 0), stored->size / 2);
+	assert_int_equal(futimens(fd, times), 0);
+	close(fd);
+}
+
+static bool is_taken_for_granted(int64_t time, const char *chunk, const struct wbuf *stored)
+{
+	AUTO(repo_writer) struct repo_writer *w = begin_at(time);
+	bool duplicate = false;
+	struct digest d;
+
+	assert_int_equal(digest_from_hex(&d, chunk + 13), 0);
+	assert_int_equal(repo_writer_put_chunk(w, &d, stored->data, stored->size, 5000, &duplicate,
+					       NULL), 0);
+	return duplicate;
+}
+
+/* ... had a name and a size, and half of its bytes on the disk. */
+static void what_was_written_when_the_machine_went_down_is_looked_at(void **state)
+{
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(STORED_MAX);
+	const int64_t now = time(NULL);
+	char chunk[128];
+
+	(void)state;
+	make_backup(1000, 1);
+	chunk_name(77, chunk, &stored);
+	chunk[12] = '\0';
+	store_mkdir(&folder, chunk);
+	chunk[12] = '/';
+	write_torn(chunk, &stored, 2000);
+	assert_false(is_taken_for_granted(1001, chunk, &stored));
+	assert_true(is_taken_for_granted(1001, chunk, &stored)); /* it is whole now */
+	/* the machine has not gone down since, or somebody has synced it since: no need to read it */
+	write_torn(chunk, &stored, now);
+	assert_true(is_taken_for_granted(1001, chunk, &stored));
+	write_torn(chunk, &stored, 999);
+	assert_true(is_taken_for_granted(1001, chunk, &stored));
 }
 
 static void the_chunks_may_be_behind_a_link(void **state)
@@ -648,6 +695,7 @@ int main(void)
 		WITH_STORE(reuse_and_put_set_the_access_time_alone),
 		WITH_STORE(inserts_chunks_by_the_servers_rules),
 		WITH_STORE(refuses_chunks_out_of_range_or_over_no_file),
+		WITH_STORE(what_was_written_when_the_machine_went_down_is_looked_at),
 		WITH_STORE(the_chunks_may_be_behind_a_link),
 		WITH_STORE(takes_away_what_died_in_the_group_only),
 		WITH_STORE(keeps_unfinished_snapshots_that_are_protected_or_odd),
