@@ -529,7 +529,8 @@ int tree_member(const struct tree *tree, struct read_at *meta, const struct tree
 	return member(tree, meta, dir, slot, &out->scratch, 0, NULL, out, err);
 }
 
-/* The end of the run of heads that begins at slots[i]: as long as each next one is close. */
+/* The end of the run of heads that begins at slots[i]: as long as each next one is close.  Where no
+ * member can be it ends, too: any number of slots may lead there, and each would search them all. */
 static uint64_t window_end(const struct tree_slot *slots, size_t count, size_t i)
 {
 	uint64_t begin = slots[i].filename_offset;
@@ -539,6 +540,8 @@ static uint64_t window_end(const struct tree_slot *slots, size_t count, size_t i
 
 		if (from - begin >= TREE_WINDOW_SIZE)
 			return begin + TREE_WINDOW_SIZE;
+		if (limit - from < MEMBER_SIZE_MIN)
+			return limit;
 		if (i + 1 == count || limit - from > HEAD_GUESS_SIZE)
 			return limit - from > HEAD_GUESS_SIZE ? from + HEAD_GUESS_SIZE : limit;
 	}

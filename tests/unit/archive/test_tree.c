@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -463,6 +464,34 @@ static void window_gives_what_single_reads_give_in_few_calls(void **state)
 	}
 }
 
+/* Slots that lead to one place, in it or outside of the folder: each is refused by itself. */
+static void slots_for_one_place_are_not_searched_for_each(void **state)
+{
+	enum { COUNT = 500000, SECONDS_MAX = 20 };
+	AUTO(opened) struct opened o = { 0 };
+	AUTO(free) struct tree_slot *slots = calloc(COUNT, sizeof(*slots));
+	AUTO(tree_window) struct tree_window w;
+	clock_t begin = clock();
+	uint64_t place;
+
+	(void)state;
+	assert_non_null(slots);
+	tree_window_init(&w);
+	build_all_kinds(&o.b, 2, false);
+	open_built(&o);
+	place = o.root.entry_offset + 100;
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i == COUNT / 2)
+			place = o.root.goodbye_offset;
+		slots[i] = (struct tree_slot){ 1, place, place + 100, place };
+	}
+	slots[COUNT / 2 - 1].limit = place;
+	for (size_t i = 0; i < COUNT; i++)
+		assert_int_equal(tree_window_member(&w, &o.tree, &o.meta.base, &o.root, slots,
+						    COUNT, i, &o.e, NULL), -EBADMSG);
+	assert_true((clock() - begin) / CLOCKS_PER_SEC < SECONDS_MAX);
+}
+
 static void usual_member_costs_one_read(void **state)
 {
 	AUTO(opened) struct opened o = { 0 };
@@ -654,6 +683,7 @@ int main(void)
 		cmocka_unit_test(reads_all_attributes),
 		cmocka_unit_test(lists_in_stream_order_and_finds_every_name),
 		cmocka_unit_test(window_gives_what_single_reads_give_in_few_calls),
+		cmocka_unit_test(slots_for_one_place_are_not_searched_for_each),
 		cmocka_unit_test(usual_member_costs_one_read),
 		cmocka_unit_test(finds_all_names_of_one_hash),
 		cmocka_unit_test(accepts_repeated_names),
