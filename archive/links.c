@@ -173,18 +173,38 @@ static int count_all(struct links *l, struct pass *p, uint64_t offset, struct er
 	return 0;
 }
 
-/* Then by the offset of its ENTRY, which is what others know. */
-static int name_by_entry(struct links *out, const struct links *by_filename, struct pass *p,
+static int compare_offsets(const void *a, const void *b)
+{
+	uint64_t x = ((const struct links_file *)a)->offset;
+	uint64_t y = ((const struct links_file *)b)->offset;
+
+	return (x > y) - (x < y);
+}
+
+/* The files by offset, in place of the table: the stream is read from its start on, not a chunk
+ * here and a chunk there. */
+static void sort_files(struct links *l)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < l->capacity; i++)
+		if (l->files[i].offset)
+			l->files[count++] = l->files[i];
+	if (count)
+		qsort(l->files, count, sizeof(*l->files), compare_offsets);
+}
+
+/* Then by the offset of its ENTRY, which is what others know.  Of `by_filename` nothing is of use
+ * after that. */
+static int name_by_entry(struct links *out, struct links *by_filename, struct pass *p,
 			 struct err *err)
 {
-	for (size_t i = 0; i < by_filename->capacity; i++) {
+	sort_files(by_filename);
+	for (size_t i = 0; i < by_filename->count; i++) {
 		const struct links_file *f = &by_filename->files[i];
 		uint64_t type, end;
-		int rc;
+		int rc = item_at(p, f->offset, &type, &end, err);
 
-		if (!f->offset)
-			continue;
-		rc = item_at(p, f->offset, &type, &end, err);
 		if (rc == 0 && type != PXAR_FILENAME)
 			rc = err_set(err, EBADMSG, "hard link to offset %" PRIu64
 				     ", where no member is", f->offset);

@@ -118,6 +118,62 @@ static void grows_with_many_linked_files(void **state)
 		assert_int_equal(links_names(&l, offsets[i] + PXAR_HEADER_SIZE + 5), 2 + i % 3);
 }
 
+/* Counts what is asked for. */
+struct counting {
+	struct read_at base;
+	struct read_at *below;
+	uint64_t bytes;
+};
+
+static int counting_read(struct read_at *self, void *buf, size_t size, uint64_t offset,
+			 struct err *err)
+{
+	struct counting *c = (struct counting *)self;
+
+	c->bytes += size;
+	return read_at_exact(c->below, buf, size, offset, err);
+}
+
+static void reads_no_more_for_links_to_all_places(void **state)
+{
+	enum { FILES = 1000, TARGET_SIZE = 3000 };
+	static const struct read_at_ops ops = { .read = counting_read };
+	AUTO(build) struct build b;
+	AUTO(links) struct links l;
+	struct read_at_memory meta;
+	struct counting c = { .below = &meta.base };
+	struct err err = ERR_INIT;
+	uint64_t offsets[FILES];
+	char name[16], link[16], target[TARGET_SIZE + 1];
+	struct tree tree;
+
+	(void)state;
+	memset(target, 't', TARGET_SIZE);
+	target[TARGET_SIZE] = '\0';
+	build_init(&b, PXAR_VERSION_2, false);
+	build_root(&b, NULL);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%03d", i);
+		snprintf(link, sizeof(link), "s%03d", i);
+		offsets[i] = build_file(&b, name, "");
+		build_symlink(&b, link, target);
+	}
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%03d", i);
+		snprintf(link, sizeof(link), "l%03d", i);
+		build_hardlink(&b, link, offsets[i], name);
+	}
+	build_dir_end(&b);
+	read_at_memory_init(&meta, b.meta.data, b.meta.size);
+	c.base = (struct read_at){ .ops = &ops, .size = b.meta.size };
+	links_init(&l);
+	assert_int_equal(tree_open(&tree, &c.base, &err), 0);
+	c.bytes = 0;
+	assert_int_equal(links_read(&l, &tree, &c.base, SECRET, &err), 0);
+	assert_int_equal(l.count, FILES);
+	assert_in_range(c.bytes, 1, b.meta.size);
+}
+
 static void refuses_input_cut_at_every_byte(void **state)
 {
 	AUTO(build) struct build b;
@@ -240,6 +296,7 @@ int main(void)
 		cmocka_unit_test(counts_names_of_a_single_stream),
 		cmocka_unit_test(counts_one_name_where_there_are_no_links),
 		cmocka_unit_test(grows_with_many_linked_files),
+		cmocka_unit_test(reads_no_more_for_links_to_all_places),
 		cmocka_unit_test(refuses_input_cut_at_every_byte),
 		cmocka_unit_test(refuses_links_that_lead_nowhere),
 		cmocka_unit_test(refuses_an_item_of_no_known_type),
