@@ -64,11 +64,22 @@ static int take_text(const json_t *object, const char *name, char *out, size_t s
 	if (!json_is_string(value) || json_string_length(value) >= size)
 		return err_set(err, EBADMSG, "key file: '%s' is not a short string", name);
 	text = json_string_value(value);
-	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+	for (size_t i = 0; i < json_string_length(value); i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			return err_set(err, EBADMSG, "key file: control character in '%s'", name);
 	memcpy(out, text, strlen(text) + 1);
 	return 0;
+}
+
+/* A member in base64; -EBADMSG also when it is missing, or a NUL ends it early. */
+static int take_base64(const json_t *object, const char *name, uint8_t *out, size_t out_size)
+{
+	const json_t *value = json_object_get(object, name);
+	const char *text = json_string_value(value);
+
+	if (!text || strlen(text) != json_string_length(value))
+		return -EBADMSG;
+	return base64_decode(text, out, out_size);
 }
 
 static int take_number(const json_t *object, const char *name, uint64_t max, uint64_t *out,
@@ -86,8 +97,7 @@ static int take_number(const json_t *object, const char *name, uint64_t max, uin
 
 static int take_salt(const json_t *object, struct keyfile *k, struct err *err)
 {
-	const char *text = json_string_value(json_object_get(object, "salt"));
-	int n = text ? base64_decode(text, k->salt, sizeof(k->salt)) : -EBADMSG;
+	int n = take_base64(object, "salt", k->salt, sizeof(k->salt));
 
 	if (n < 1)
 		return err_set(err, EBADMSG, "key file: bad salt");
@@ -139,8 +149,7 @@ static int take_kdf(const json_t *kdf, struct keyfile *k, struct err *err)
 static int take_data(const json_t *object, struct keyfile *k, struct err *err)
 {
 	size_t wanted = k->kdf == KEYFILE_KDF_NONE ? CRYPT_KEY_SIZE : KEYFILE_SEALED_SIZE;
-	const char *text = json_string_value(json_object_get(object, "data"));
-	int n = text ? base64_decode(text, k->data, sizeof(k->data)) : -EBADMSG;
+	int n = take_base64(object, "data", k->data, sizeof(k->data));
 
 	if (n < 0 || (size_t)n != wanted)
 		return err_set(err, EBADMSG, "key file: 'data' is not %zu bytes in base64", wanted);

@@ -254,6 +254,13 @@ static int show_json(const char *path, const struct keyfile *k, const char *fing
 	return EXIT_FAILED;
 }
 
+static void show_line(const char *label, const char *value)
+{
+	printf("%-11s  ", label);
+	cmd_print_name(value);
+	putchar('\n');
+}
+
 static int run_show(const struct cmd *self, int argc, char **argv)
 {
 	char fingerprint[CRYPT_FINGERPRINT_TEXT_SIZE] = "";
@@ -278,12 +285,14 @@ static int run_show(const struct cmd *self, int argc, char **argv)
 		crypt_fingerprint_text(&k.fingerprint, fingerprint);
 	if (json)
 		return show_json(path, &k, fingerprint);
-	printf("path         %s\nkdf          %s\ncreated      %s\nmodified     %s\n", path,
-	       kdf_names[k.kdf], k.created, k.modified);
+	show_line("path", path);
+	show_line("kdf", kdf_names[k.kdf]);
+	show_line("created", k.created);
+	show_line("modified", k.modified);
 	if (k.has_fingerprint)
-		printf("fingerprint  %s\n", fingerprint);
+		show_line("fingerprint", fingerprint);
 	if (k.hint[0])
-		printf("hint         %s\n", k.hint);
+		show_line("hint", k.hint);
 	return EXIT_DONE;
 }
 

@@ -7,6 +7,7 @@ is over, whatever happened: mounts below its folder go lazily, processes by thei
 
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import subprocess
@@ -99,6 +100,21 @@ class Pxarfs:
         p = subprocess.Popen([self.program, *self.arguments(args)], env=self.env, **kwargs)
         self.daemons.append(p)
         return p
+
+    def on_terminal(self, *args):
+        """What a terminal gets of a command that ends well."""
+        ours, theirs = pty.openpty()
+        p = self.start(*args, stdout=theirs)
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                text += os.read(ours, 65536)
+            except OSError:  # the other end is gone
+                break
+        os.close(ours)
+        assert p.wait() == 0
+        return text
 
     def mount(self, *args, options=None, name="mnt", **kwargs):
         """Mount in the foreground (so that its process is ours); returns the Mount."""

@@ -346,6 +346,14 @@ def test_what_is_no_key_is_refused(pxarfs, folder, text):
         assert "bad.json" in pxarfs("key", "show", path, status=1).stderr
 
 
+def test_a_terminal_obeys_nothing_in_a_key_file(pxarfs, folder):
+    text = json.loads((KEYS / "scrypt.json").read_text())
+    text["hint"] = "\x9b2Jgone"
+    (folder / "key.json").write_text(json.dumps(text))
+    shown = pxarfs.on_terminal("key", "show", folder / "key.json")
+    assert b"\nhint         \\302\\2332Jgone" in shown and b"\x9b" not in shown
+
+
 @pytest.mark.parametrize("variable", ["PXARFS_LOG", "PBS_LOG"])
 def test_the_log_has_the_official_levels(pxarfs, tmp_path, variable):
     for level, told in [("off", False), ("error", False), ("warn", False), ("info", True),

@@ -130,6 +130,12 @@ static void refuses_what_is_no_key_file(void **state)
 		"{\"data\":\"    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}",
 		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA    =\"}",
 		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\\n\\n\\n\\n\"}",
+		/* right up to a NUL */
+		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\u0000A\"}",
+		"{\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"hint\":\"a\\u0000b\"}",
+		"{\"kdf\":{\"PBKDF2\":{\"iter\":1,\"salt\":\"AAAA\\u0000\"}},"
+		"\"data\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\"}",
 	};
 	struct keyfile k;
 
