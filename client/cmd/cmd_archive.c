@@ -147,7 +147,9 @@ static int create(const struct create *c, const char *archive, const char *sourc
 	}
 	if (!stats.skipped)
 		return EXIT_DONE;
-	log_warn("%" PRIuFAST64 " entries could not be archived as they are", stats.skipped);
+	log_warn("%" PRIuFAST64 " entr%s", stats.skipped,
+		 stats.skipped == 1 ? "y could not be archived as it is" :
+				      "ies could not be archived as they are");
 	return EXIT_INCOMPLETE;
 }
 

@@ -3,6 +3,7 @@
 #include "archive/json_text.h"
 #include "archive/master_key.h"
 #include "client/backup/backup.h"
+#include "client/base/plural.h"
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
@@ -472,6 +473,7 @@ static struct reuse_sum sum_reuse(const struct backup *b)
 static void print_reuse(const struct backup *b, const struct backup_progress *end)
 {
 	const struct reuse_sum sum = sum_reuse(b);
+	const uint64_t read_files = end->files - end->reused_files;
 	char reused[32], read[32], padding[32];
 
 	if (!backup_compared(b))
@@ -479,11 +481,12 @@ static void print_reuse(const struct backup *b, const struct backup_progress *en
 	cmd_format_size(end->reused_file_bytes, reused, sizeof(reused));
 	cmd_format_size(end->read_bytes, read, sizeof(read));
 	cmd_format_size(sum.padding_bytes, padding, sizeof(padding));
-	printf("Unchanged and not read: %" PRIu64 " files, %s; read: %" PRIu64 " files, %s\n",
-	       end->reused_files, reused, end->files - end->reused_files, read);
-	printf("Taken over: %" PRIu64 " chunks, %" PRIu64 " of them used in part; padding %s, "
+	printf("Unchanged and not read: %" PRIu64 " file%s, %s; read: %" PRIu64 " file%s, %s\n",
+	       end->reused_files, plural(end->reused_files), reused, read_files,
+	       plural(read_files), read);
+	printf("Taken over: %" PRIu64 " chunk%s, %" PRIu64 " of them used in part; padding %s, "
 	       "%.1f %% of the payload\n",
-	       sum.injected_chunks, sum.partial_chunks, padding,
+	       sum.injected_chunks, plural(sum.injected_chunks), sum.partial_chunks, padding,
 	       sum.payload_bytes ? 100.0 * (double)sum.padding_bytes / (double)sum.payload_bytes :
 				   0.0);
 }
@@ -515,9 +518,10 @@ static void print_text(const struct job *j, struct backup *b, const char *snapsh
 		print_stream(backup_stream(b, i), width, j->settings.dry_run);
 	print_reuse(b, &end);
 	if (has_archive(j))
-		printf("%" PRIu64 " entries, %" PRIu64 " files", end.entries, end.files);
+		printf("%" PRIu64 " entr%s, %" PRIu64 " file%s", end.entries,
+		       plural_y(end.entries), end.files, plural(end.files));
 	if (end.links)
-		printf(", %" PRIu64 " hard links", end.links);
+		printf(", %" PRIu64 " hard link%s", end.links, plural(end.links));
 	if (end.skipped)
 		printf(", %" PRIu64 " SKIPPED", end.skipped);
 	printf("%s%.1f s\n", has_archive(j) ? "; " : "", (double)backup_elapsed_ms(b) / 1000);

@@ -88,8 +88,9 @@ static void put_if_room(const char *line, size_t size)
 
 	pthread_mutex_lock(&lock);
 	if (dropped > 0 && has_room()) {
-		n = snprintf(lost, sizeof(lost), "%spxarfs: warning: %lu messages were lost, as nobody "
-			     "read standard error\n", journal_prefix(LOG_LEVEL_WARN), dropped);
+		n = snprintf(lost, sizeof(lost), "%spxarfs: warning: %lu message%s lost, as nobody read "
+			     "standard error\n", journal_prefix(LOG_LEVEL_WARN), dropped,
+			     dropped == 1 ? " was" : "s were");
 		put(lost, (size_t)n);
 		dropped = 0;
 	}

@@ -2,6 +2,7 @@
 #include "client/cmd/progress.h"
 
 #include "client/base/clock.h"
+#include "client/base/plural.h"
 #include "client/base/wait.h"
 
 #include <inttypes.h>
@@ -92,7 +93,7 @@ void progress_format(const struct backup_progress *now, uint64_t elapsed_ms, cha
 		format_short((double)now->bytes_expected, other, sizeof(other));
 		used = append(out, size, used, " of about %s", other);
 	}
-	used = append(out, size, used, ", %" PRIu64 " files", now->files);
+	used = append(out, size, used, ", %" PRIu64 " file%s", now->files, plural(now->files));
 	if (elapsed_ms > 0) {
 		format_short((double)now->bytes * 1000 / (double)elapsed_ms, other,
 			     sizeof(other));

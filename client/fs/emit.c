@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/emit.h"
 
+#include "client/base/plural.h"
 #include "client/fs/content.h"
 #include "client/fs/prelude.h"
 #include "client/fs/source_open.h"
@@ -74,7 +75,8 @@ static int pad_with_zeros(struct emit *e, uint64_t left)
 	size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
 
 	count(&e->stats->shrunk, 1);
-	warn(e, true, "shrank while it was read; its last %" PRIu64 " bytes are zeros", left);
+	warn(e, true, "shrank while it was read; zeros stand for its last %" PRIu64 " byte%s", left,
+	     plural(left));
 	memset(e->piece, 0, size);
 	for (; left; left -= size) {
 		int rc;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/fs/walk.h"
 
+#include "client/base/plural.h"
 #include "client/fs/content.h"
 #include "client/fs/delay.h"
 #include "client/fs/prelude.h"
@@ -192,9 +193,9 @@ static int keep_name(void *arg, const char *name, unsigned char type, struct err
 	}
 	if (++w->entries > w->params->entries_max)
 		return err_set(err, E2BIG,
-			       "more than %" PRIu64 " entries in the folders on one path"
+			       "more than %" PRIu64 " entr%s in the folders on one path"
 			       " (--entries-max)",
-			       w->params->entries_max);
+			       w->params->entries_max, plural_y(w->params->entries_max));
 	return 1;
 }
 
@@ -218,8 +219,8 @@ static int add_exclude_file(struct walk *w)
 	if (rc < 0)
 		warn(w, false, ".pxarexclude: ignored: %s", err_text(&w->why, rc));
 	else if (bad)
-		warn(w, false, ".pxarexclude: %zu lines ignored, the last one: %s", bad,
-		     err_text(&w->why, -EINVAL));
+		warn(w, false, ".pxarexclude: %zu line%s ignored%s: %s", bad, plural(bad),
+		     bad == 1 ? "" : ", the last one", err_text(&w->why, -EINVAL));
 	return 0;
 }
 
@@ -263,7 +264,7 @@ static void give_up(struct walk *w)
 
 	levels_path_reset(&w->levels);
 	if (dir->next < dir->names.count)
-		warn(w, true, "moved while it was read; %zu of its entries are left out",
+		warn(w, true, "moved while it was read; %zu of its entries left out",
 		     dir->names.count - dir->next);
 	dir->next = dir->names.count;
 }

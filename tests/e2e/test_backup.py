@@ -103,6 +103,20 @@ def test_backups_of_a_group_may_follow_within_a_second(pxarfs, folder, repo):
     assert "must be later" in failed.stderr
 
 
+def test_one_is_not_many(pxarfs, folder, repo):
+    tree = folder / "tree"
+    tree.mkdir()
+    done = backup(pxarfs, repo, tree, "--backup-time", 1000)
+    assert "\n1 entry, 0 files; " in done.stdout
+    (tree / "file").write_text("one")
+    os.link(tree / "file", tree / "link")
+    backup(pxarfs, repo, tree, "--backup-time", 1001)
+    done = backup(pxarfs, repo, tree, "--backup-time", 1002)
+    assert "\nUnchanged and not read: 1 file, 3 B; read: 0 files, 0 B\n" in done.stdout
+    assert "\nTaken over: 1 chunk, " in done.stdout
+    assert "\n3 entries, 1 file, 1 hard link; " in done.stdout
+
+
 def test_what_the_official_client_cannot_open_is_told_of_a_new_group_only(pxarfs, folder, repo):
     tree = make_tree(folder / "tree", files=12)
     assert "official client" in backup(pxarfs, repo, tree, "--backup-time", 1000).stderr

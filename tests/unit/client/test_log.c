@@ -97,7 +97,7 @@ static void lines_as_long_as_can_be_are_whole(void **state)
 	assert_int_equal(text[strlen(text) - 1], '\n');
 	log_warn("after that");
 	drain(text, sizeof(text));
-	assert_non_null(strstr(text, "warning: 1 messages were lost"));
+	assert_non_null(strstr(text, "warning: 1 message was lost"));
 }
 
 int main(void)

@@ -21,6 +21,9 @@ static void says_how_far_and_how_fast(void **state)
 	now.skipped = 2;
 	progress_format(&now, 1500, line, sizeof(line));
 	assert_string_equal(line, "3.0 MiB, 12 files, 2.0 MiB/s, 50% reused, 2 skipped");
+	now.files = 1;
+	progress_format(&now, 1500, line, sizeof(line));
+	assert_non_null(strstr(line, ", 1 file, "));
 }
 
 static void guesses_the_end_only_when_it_can(void **state)

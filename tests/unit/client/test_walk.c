@@ -248,7 +248,7 @@ static void exclude_files_act_below_their_folder(void **state)
 	assert_archived(x, "d/e/a.cli", PXAR_MODE_REGULAR);
 	assert_archived(x, "z.o", PXAR_MODE_REGULAR);
 	assert_archived(x, "d/.pxarexclude", PXAR_MODE_REGULAR);
-	assert_true(has_warning(x, "/d: .pxarexclude: 1 lines ignored, the last one: pattern"));
+	assert_true(has_warning(x, "/d: .pxarexclude: 1 line ignored: pattern"));
 	assert_int_equal(x->lost, 0);
 }
 
@@ -312,8 +312,12 @@ static void entries_are_bounded_along_a_path(void **state)
 	run_well(x);
 	x->params.entries_max = 4;
 	assert_int_equal(run(x), -E2BIG);
+	assert_non_null(strstr(x->err.text, "more than 4 entries"));
 	assert_non_null(strstr(x->err.text, "--entries-max"));
 	assert_non_null(strstr(x->err.text, "/a: "));
+	x->params.entries_max = 1;
+	assert_int_equal(run(x), -E2BIG);
+	assert_non_null(strstr(x->err.text, "more than 1 entry "));
 }
 
 /* A path far beyond PATH_MAX, and more folders than descriptors. */
