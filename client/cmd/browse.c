@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/browse.h"
 
+#include "client/base/plural.h"
 #include "client/cmd/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* After so many failures in a row it is not single members that are damaged but a chunk. */
 enum { FAILURES_MAX = 8 };
+
+/* Of a path and of a name in a message, which has room for what is wrong with them, too. */
+enum { PART_SIZE_MAX = 1000, SHOWN_SIZE = 2 * (PART_SIZE_MAX + 5) };
 
 int browse_init(struct browse *b, struct archive *archive, struct err *err)
 {
@@ -24,12 +29,34 @@ void browse_release(struct browse *b)
 	tree_entry_release(&b->entry);
 }
 
+/* `begin` and the text, "..." and the end of a long one.  Returns the length. */
+static size_t put_end(char *out, const char *begin, const char *text)
+{
+	size_t size = strlen(text);
+	bool is_long = size > PART_SIZE_MAX;
+
+	return (size_t)sprintf(out, "%s%s%s", begin, is_long ? "..." : "",
+			       is_long ? text + size - PART_SIZE_MAX : text);
+}
+
+/* "/PATH/NAME"; either may be NULL. */
+static const char *put_path(char out[SHOWN_SIZE], const char *path, const char *name)
+{
+	size_t used = put_end(out, "/", path ? path : "");
+
+	if (name)
+		put_end(out + used, used > 1 ? "/" : "", name);
+	return out;
+}
+
 void browse_report(struct browse *b, const char *path, const char *name, const struct err *err,
 		   int rc)
 {
+	char shown[SHOWN_SIZE];
+
 	b->is_damaged = true;
-	log_error("%s: /%s%s%s: %s", archive_display_name(b->archive), path ? path : "",
-		  path && *path && name ? "/" : "", name ? name : "", err_text(err, rc));
+	log_error("%s: %s: %s", archive_display_name(b->archive), put_path(shown, path, name),
+		  err_text(err, rc));
 }
 
 bool browse_dir_open(struct browse *b, const struct tree_dir *dir, const char *path,
@@ -91,10 +118,12 @@ static size_t next_readable(struct browse *b, const struct browse_dir *d, size_t
 static void skip_unreadable(struct browse *b, struct browse_dir *d, const char *path)
 {
 	size_t good = next_readable(b, d, d->next - 1);
+	char shown[SHOWN_SIZE];
 
 	if (good > d->next)
-		log_error("%s: /%s: %zu more members cannot be read",
-			  archive_display_name(b->archive), path, good - d->next);
+		log_error("%s: %s: %zu more member%s cannot be read",
+			  archive_display_name(b->archive), put_path(shown, path, NULL),
+			  good - d->next, plural(good - d->next));
 	d->next = good;
 	d->failures = 0;
 }

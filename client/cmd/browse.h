@@ -14,7 +14,9 @@
 enum {
 	BROWSE_CACHE_SIZE = 64 << 20,
 	BROWSE_THREAD_COUNT = 2,
-	BROWSE_PATH_SIZE_MAX = 1 << 20, /* of a path in the archive, NUL included */
+	/* Of a path in the archive, NUL included: room for PXAR_DEPTH_MAX of the longest names.  It
+	 * takes what the names on it take in the archive. */
+	BROWSE_PATH_SIZE_MAX = 1 << 29,
 };
 
 struct browse {

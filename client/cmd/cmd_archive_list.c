@@ -122,6 +122,8 @@ static int list_archive(struct list *l, struct err *err)
 	rc = push(l, &root);
 	while (rc == 0 && l->depth)
 		rc = step(l);
+	if (rc == -E2BIG)
+		return err_set(err, E2BIG, "/%.64s...: folders nested too deep", list_path(l));
 	return rc;
 }
 

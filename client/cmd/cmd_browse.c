@@ -19,9 +19,12 @@ struct item {
 	uint64_t dir_end, entry_offset;
 };
 
-/* A folder yet to be printed. */
+/* A folder yet to be printed.  They come depth first, so the path at hand still begins with that of
+ * its parent then: paths of their own would take, where a long one has many folders behind it, much
+ * more memory than the archive. */
 struct pending {
-	char *path;
+	char *name; /* what was asked for: its whole path */
+	size_t parent_size; /* of the parent's path, in ls.dir_path */
 	uint64_t dir_end, entry_offset;
 };
 
@@ -35,16 +38,18 @@ struct ls {
 	struct wbuf texts;
 	struct pending *stack; /* the next one last */
 	size_t stack_count, stack_capacity;
-	struct wbuf path;
+	struct wbuf dir_path; /* of the folder at hand, with its NUL */
+	struct wbuf path; /* of the member at hand */
 };
 
 static void ls_release(struct ls *ls)
 {
 	for (size_t i = 0; i < ls->stack_count; i++)
-		free(ls->stack[i].path);
+		free(ls->stack[i].name);
 	free(ls->stack);
 	free(ls->items);
 	wbuf_release(&ls->texts);
+	wbuf_release(&ls->dir_path);
 	wbuf_release(&ls->path);
 	browse_release(&ls->browse);
 }
@@ -114,57 +119,66 @@ static void print_heading(struct ls *ls, const char *path)
 	ls->has_printed = true;
 }
 
+static int print_item(struct ls *ls, const struct item *item, const char *path, struct err *err)
+{
+	const char *name = text_at(ls, item->name_begin), *shown = name;
+
+	if (ls->listing.format == LISTING_JSON) { /* nobody else shows it */
+		int rc = browse_join(&ls->path, path, name, err);
+
+		if (rc < 0)
+			return rc;
+		shown = (const char *)ls->path.data;
+	}
+	listing_print(&ls->listing, &item->row, name, shown, item_target(ls, item));
+	return 0;
+}
+
 static int print_items(struct ls *ls, const char *path, struct err *err)
 {
+	int rc = 0;
+
 	if (ls->listing.format == LISTING_LONG) {
 		ls->listing.widths = (struct listing_widths){ 0 };
 		for (size_t i = 0; i < ls->count; i++)
 			listing_measure(&ls->listing, &ls->items[i].row);
 	}
-	for (size_t i = 0; i < ls->count; i++) {
-		const struct item *item = &ls->items[i];
-		const char *name = text_at(ls, item->name_begin);
-		int rc = browse_join(&ls->path, path, name, err);
-
-		if (rc < 0)
-			return rc;
-		listing_print(&ls->listing, &item->row, name, (const char *)ls->path.data,
-			      item_target(ls, item));
-	}
-	return 0;
+	for (size_t i = 0; i < ls->count && rc == 0; i++)
+		rc = print_item(ls, &ls->items[i], path, err);
+	return rc;
 }
 
-static int push(struct ls *ls, const char *path, uint64_t dir_end, uint64_t entry_offset)
+/* The folder `name` of the one whose path is the first `parent_size` bytes of the path at hand. */
+static int push(struct ls *ls, const char *name, size_t parent_size, uint64_t dir_end,
+		uint64_t entry_offset)
 {
 	char *copy;
 
 	if (grow(&ls->stack, &ls->stack_capacity, ls->stack_count + 1, SIZE_MAX,
 		 sizeof(*ls->stack)) < 0)
 		return -ENOMEM;
-	copy = strdup(path);
+	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
-	ls->stack[ls->stack_count++] = (struct pending){ copy, dir_end, entry_offset };
+	ls->stack[ls->stack_count++] =
+		(struct pending){ copy, parent_size, dir_end, entry_offset };
 	return 0;
 }
 
 /* The folder's sub-folders come next, in order. */
-static int push_items(struct ls *ls, const char *path, struct err *err)
+static int push_items(struct ls *ls, const char *path)
 {
-	for (size_t i = ls->count; i-- > 0;) {
-		const struct item *item = &ls->items[i];
-		int rc;
+	size_t path_size = strlen(path);
+	int rc = 0;
 
-		if (!item->dir_end)
-			continue;
-		rc = browse_join(&ls->path, path, text_at(ls, item->name_begin), err);
-		if (rc == 0)
-			rc = push(ls, (const char *)ls->path.data, item->dir_end,
+	for (size_t i = ls->count; i-- > 0 && rc == 0;) {
+		const struct item *item = &ls->items[i];
+
+		if (item->dir_end)
+			rc = push(ls, text_at(ls, item->name_begin), path_size, item->dir_end,
 				  item->entry_offset);
-		if (rc < 0)
-			return rc;
 	}
-	return 0;
+	return rc;
 }
 
 static int list_dir(struct ls *ls, const char *path, const struct tree_dir *dir, struct err *err)
@@ -184,25 +198,37 @@ static int list_dir(struct ls *ls, const char *path, const struct tree_dir *dir,
 	sort_items(ls);
 	rc = print_items(ls, path, err);
 	if (rc == 0 && ls->recursive)
-		rc = push_items(ls, path, err);
+		rc = push_items(ls, path);
 	return rc;
 }
 
-static int list_dirs(struct ls *ls, struct err *err)
+/* Make the path at hand that of a folder that was kept. */
+static int go_to(struct ls *ls, const struct pending *next, struct err *err)
 {
-	int rc = 0;
+	struct wbuf *path = &ls->dir_path;
 
-	while (rc == 0 && ls->stack_count) {
-		struct pending next = ls->stack[--ls->stack_count];
-		AUTO(free) char *path = next.path;
-		struct tree_dir dir;
+	path->size = next->parent_size;
+	if (next->parent_size)
+		wbuf_put_u8(path, '/');
+	wbuf_put_text(path, next->name);
+	wbuf_put_u8(path, 0);
+	return path->failed ? err_set(err, -path->failed, "path too long") : 0;
+}
 
-		ls->browse.entry.dir_end = next.dir_end;
-		ls->browse.entry.entry_offset = next.entry_offset;
-		if (browse_enter(&ls->browse, path, &dir))
-			rc = list_dir(ls, path, &dir, err);
-	}
-	return rc;
+static int list_next(struct ls *ls, struct err *err)
+{
+	struct pending next = ls->stack[--ls->stack_count];
+	AUTO(free) char *name = next.name;
+	const char *path;
+	struct tree_dir dir;
+	int rc = go_to(ls, &next, err);
+
+	if (rc < 0)
+		return rc;
+	path = (const char *)ls->dir_path.data;
+	ls->browse.entry.dir_end = next.dir_end;
+	ls->browse.entry.entry_offset = next.entry_offset;
+	return browse_enter(&ls->browse, path, &dir) ? list_dir(ls, path, &dir, err) : 0;
 }
 
 /* "/a//./b/" -> "a/b" */
@@ -226,24 +252,26 @@ static int clean_path(const char *path, struct wbuf *out, struct err *err)
 
 static int list_path(struct ls *ls, const char *typed, struct err *err)
 {
-	AUTO(wbuf) struct wbuf path = WBUF_INIT(BROWSE_PATH_SIZE_MAX);
 	struct tree_entry *e = &ls->browse.entry;
+	const char *path;
 	struct listing_row row;
 	struct tree_dir dir;
-	int rc = clean_path(typed, &path, err);
+	int rc = clean_path(typed, &ls->path, err);
 
 	if (rc == 0)
 		rc = tree_path(ls->browse.tree, ls->browse.meta, typed, e, &dir, err);
 	if (rc)
 		return err_wrap(err, rc, "%s", archive_display_name(ls->browse.archive));
+	path = (const char *)ls->path.data;
 	if (metadata_is_directory(&e->meta)) {
-		rc = push(ls, (const char *)path.data, dir.end, dir.entry_offset);
-		return rc < 0 ? rc : list_dirs(ls, err);
+		rc = push(ls, path, 0, dir.end, dir.entry_offset);
+		while (rc == 0 && ls->stack_count)
+			rc = list_next(ls, err);
+		return rc;
 	}
 	listing_row_of(e, &row);
 	listing_measure(&ls->listing, &row);
-	listing_print(&ls->listing, &row, typed, (const char *)path.data,
-		      is_symlink(e) ? tree_entry_target(e) : NULL);
+	listing_print(&ls->listing, &row, typed, path, is_symlink(e) ? tree_entry_target(e) : NULL);
 	return 0;
 }
 
@@ -253,6 +281,7 @@ static int list_archive(struct ls *ls, struct archive *archive, enum listing_for
 	int rc = browse_init(&ls->browse, archive, err);
 
 	wbuf_init(&ls->texts, SIZE_MAX / 2);
+	wbuf_init(&ls->dir_path, BROWSE_PATH_SIZE_MAX);
 	wbuf_init(&ls->path, BROWSE_PATH_SIZE_MAX);
 	if (rc < 0)
 		return rc;

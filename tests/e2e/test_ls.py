@@ -3,15 +3,15 @@
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 
 import datastore
+import handmade
 import pytest
 import rows
 
-from conftest import GOLDEN
+from conftest import GOLDEN, is_sanitized
 
 TYPES = {0o14: "socket", 0o12: "symlink", 0o10: "file", 0o06: "block", 0o04: "directory",
          0o02: "char", 0o01: "fifo"}
@@ -96,17 +96,7 @@ def test_ls_is_sorted_and_raw(pxarfs, store):
 
 
 def test_a_terminal_gets_no_control_characters(pxarfs, store):
-    ours, theirs = pty.openpty()
-    p = pxarfs.start("ls", "-r", store, "host/split", "root.pxar", "names", stdout=theirs)
-    os.close(theirs)
-    text = b""
-    while True:
-        try:
-            text += os.read(ours, 65536)
-        except OSError:  # the other end is gone
-            break
-    os.close(ours)
-    assert p.wait() == 0
+    text = pxarfs.on_terminal("ls", "-r", store, "host/split", "root.pxar", "names")
     assert b"\\012" in text and b"\\377\\376" in text
     assert all(c >= 0x20 or c in b"\r\n" for c in text)
 
@@ -176,3 +166,48 @@ def test_a_full_output_is_an_error(pxarfs):
         done = subprocess.run([pxarfs.program, "list", GOLDEN / "files/split.mpxar"], stdout=full,
                               stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1 and b"No space left" in done.stderr
+
+
+def deep_archive(depth, members):
+    """Folders in each other, all of the longest name; `members` are those of the last."""
+    name = b"d" * 4096
+    at = handmade.sub(members)
+    for _ in range(depth - 1):
+        at = handmade.sub([(name, at)])
+    return handmade.folder([(name, at)])
+
+
+def test_folders_behind_a_long_path_cost_little_memory(pxarfs, folder):
+    store = folder / "store"
+    archive = deep_archive(100, [(b"%d" % i, handmade.sub([])) for i in range(1000)])
+    datastore.write_snapshot(store, {"root.pxar.didx": [(archive, 1)]})
+    p = pxarfs.start("ls", "-R", "-r", store, "host/hostile", "root.pxar", stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(p.pid, 0)
+    p.returncode = os.waitstatus_to_exitcode(status)
+    assert p.returncode == 0
+    # the paths of all together: 390 MiB
+    assert is_sanitized() or usage.ru_maxrss < 100 << 10
+
+
+def test_a_path_of_more_than_a_mebibyte_is_listed(pxarfs, folder):
+    archive = deep_archive(260, [(b"0", handmade.sub([]))])
+    store = folder / "store"
+    datastore.write_snapshot(store, {"root.pxar.didx": [(archive, 1)]})
+    (folder / "deep.pxar").write_bytes(archive)
+    for command in (["ls", "-R", "-r", store, "host/hostile", "root.pxar"], ["list", folder / "deep.pxar"]):
+        with open(folder / "out", "w+b") as out:
+            p = pxarfs.start(*command, stdout=out)
+            assert p.wait() == 0
+            out.seek(-260 * 4097 - 2, os.SEEK_END)
+            last = out.read().strip(b":\n")
+        assert last.count(b"d" * 4096) >= 259 and last.endswith(b"/0")
+
+
+def test_what_is_wrong_is_told_behind_a_long_path_too(pxarfs, folder):
+    bad = handmade.item(handmade.SYMLINK, b"x\0")
+    (folder / "deep.pxar").write_bytes(deep_archive(3, [(b"bad", bad), (b"e" * 4096, bad)]))
+    told = pxarfs("list", folder / "deep.pxar", status=1).stderr.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith("pxarfs: deep.pxar: /...d") and "d/bad: member at offset " in told[0]
+    assert "ddd/...eee" in told[1]
+    assert all(line.endswith(": expected ENTRY, found SYMLINK") for line in told)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Archives built item by item, right or wrong: for what no source tree can hold."""
 
+import functools
 import stat
 import struct
 
@@ -22,6 +23,7 @@ TAIL = 0xEF5EED5B753E1555
 MASK = (1 << 64) - 1
 
 
+@functools.cache
 def siphash(data):
     """SipHash-2-4 with the format's key."""
     k0, k1 = 0x83AC3F1CFBB450DB, 0xAA4F1B6879369FBD
