@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a datastore, and what is in one: init, snapshots, files. */
+#include "archive/base/ckd.h"
 #include "archive/base/cleanup.h"
 #include "archive/base/grow.h"
 #include "archive/blob.h"
@@ -8,6 +9,7 @@
 #include "client/cmd/cmd.h"
 #include "client/cmd/keys.h"
 #include "client/cmd/log.h"
+#include "client/cmd/text.h"
 #include "client/repo/repo_dir.h"
 
 #include <errno.h>
@@ -90,7 +92,7 @@ static int load_manifest(struct repo *repo, const struct snapshot_name *name,
 	return rc < 0 ? rc : read_manifest(reader, NULL, out, blob_size, err);
 }
 
-/* The files a manifest lists, and itself; `*sum` is the size of all. */
+/* The files a manifest lists, and itself; `*sum` is the size of all, as far as JSON can say it. */
 static json_t *file_rows(const struct manifest *m, size_t blob_size, uint64_t *sum)
 {
 	AUTO(json) json_t *rows = json_array();
@@ -99,7 +101,8 @@ static json_t *file_rows(const struct manifest *m, size_t blob_size, uint64_t *s
 	for (size_t i = 0; i < m->file_count; i++) {
 		const struct manifest_file *f = &m->files[i];
 
-		*sum += f->size;
+		if (ckd_add(sum, *sum, f->size) || *sum > INT64_MAX)
+			*sum = INT64_MAX;
 		if (json_array_append_new(rows, file_row(f->name, f->size,
 							 crypt_mode_text(f->crypt_mode))) < 0)
 			return NULL;
@@ -185,6 +188,16 @@ static int compare_rows(const void *a, const void *b)
 	return snapshot_compare(&x->name, &y->name);
 }
 
+/* An error may quote a path or end in half a character. */
+static int add_error(json_t *row, const char *error)
+{
+	char text[ERR_TEXT_SIZE];
+
+	snprintf(text, sizeof(text), "%s", error);
+	text_blank_non_utf8(text);
+	return json_object_set_new(row, "error", json_string(text));
+}
+
 /* One snapshot as the server lists it; with a damaged manifest "error" says so.  NULL: no
  * memory. */
 static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, int *rc,
@@ -204,9 +217,9 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 	*rc = load_manifest(repo, &row->name, &m, &blob_size, err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
-	/* Not UTF-8: the message then loses its place in the JSON, not the row. */
-	json_object_set_new(json, "error", json_string(err_text(err, *rc)));
-	json_object_set_new(json, "files", json_array());
+	if (add_error(json, err_text(err, *rc)) < 0 ||
+	    json_object_set_new(json, "files", json_array()) < 0)
+		return NULL;
 	return steal(&json);
 }
 
@@ -253,6 +266,16 @@ static const char *common_mode(const json_t *files)
 	return first;
 }
 
+/* It may quote the manifest, which must not make rows of its own. */
+static void print_error(const char *error)
+{
+	char line[ERR_TEXT_SIZE];
+
+	snprintf(line, sizeof(line), "%s", error);
+	text_blank_controls(line);
+	cmd_print_name(line);
+}
+
 /* `error`: what is wrong with its manifest, or NULL. */
 static void print_snapshot(const struct snapshot_row *row, const json_t *json, const char *error,
 			   int width)
@@ -266,7 +289,7 @@ static void print_snapshot(const struct snapshot_row *row, const json_t *json, c
 	printf("%-*s  %12s  %-9s  %-9s  ", width, name, size, row->is_protected ? "protected" : "",
 	       error ? "" : common_mode(json_object_get(json, "files")));
 	if (error)
-		cmd_print_name(error);
+		print_error(error);
 	else
 		print_file_names(json_object_get(json, "files"));
 	putchar('\n');

@@ -46,6 +46,19 @@ void text_print_escaped(const char *text)
 	}
 }
 
+void text_blank_non_utf8(char *text)
+{
+	unsigned char *p = (unsigned char *)text;
+
+	while (*p) {
+		size_t n = text_utf8_length(p);
+
+		if (n == 0)
+			*p = '?';
+		p += n ? n : 1;
+	}
+}
+
 void text_blank_controls(char *text)
 {
 	for (; *text; text++) {

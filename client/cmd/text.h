@@ -19,6 +19,9 @@ bool text_is_control(const unsigned char *p);
 /* Print to standard output: control characters, backslashes and what is not UTF-8 as "\ooo". */
 void text_print_escaped(const char *text);
 
+/* Each byte that is not part of UTF-8 becomes '?'. */
+void text_blank_non_utf8(char *text);
+
 /* Control characters become '?', each of their bytes. */
 void text_blank_controls(char *text);
 

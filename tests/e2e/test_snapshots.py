@@ -95,7 +95,38 @@ def test_a_damaged_manifest_is_told_where_a_path_is_no_utf8(pxarfs, store):
     done = pxarfs("snapshots", "-r", odd, "--output-format", "json", status=1, text=False)
     assert b"odd" in done.stderr and b"index.json.blob" in done.stderr
     row = next(r for r in json.loads(done.stdout) if r["backup-time"] == 1800000009)
-    assert row["files"] == []
+    assert row["files"] == [] and "odd?" in row["error"]
+
+
+def put_manifest(snapshot, change):
+    """Rewrite a manifest whose files `change` has changed."""
+    text = datastore.manifest(snapshot)
+    change(text["files"])
+    datastore.put_blob(snapshot / "index.json.blob", json.dumps(text).encode())
+
+
+@pytest.mark.parametrize("mode", ["x\nhost/forged/2027-01-15T08:00:09Z  1 B", "\u00e9" * 2000,
+                                  "x" + "\u00e9" * 2000], ids=["line", "even", "odd"])
+def test_what_a_manifest_says_is_one_row_and_one_error(pxarfs, store, mode):
+    """A line's end in it, or a character that the end of the message cuts in two."""
+    def change(files):
+        files[0]["crypt-mode"] = mode
+    put_manifest(store / "host/split/2027-01-15T08:00:09Z", change)
+    assert pxarfs("snapshots", "-r", store, status=1, text=False).stdout.count(b"\n") == 10
+    rows = json.loads(pxarfs("snapshots", "-r", store, "--output-format", "json", status=1,
+                             text=False).stdout)
+    errors = [r["error"] for r in rows if "error" in r]
+    assert len(errors) == 1 and "unknown crypt mode" in errors[0]
+
+
+def test_sizes_that_no_number_can_hold_are_as_large_as_one_can(pxarfs, store):
+    def change(files):
+        for row in files:
+            row["size"] = 2**63 - 1
+    put_manifest(store / "host/split/2027-01-15T08:00:09Z", change)
+    row, = [r for r in listed(pxarfs, store, "host/split") if r["backup-time"] == 1800000009]
+    assert len(row["files"]) > 2 and row["size"] == 2**63 - 1
+    assert "  8 EiB  " in pxarfs("snapshots", "-r", store, "host/split").stdout
 
 
 @pytest.mark.both_backends

@@ -42,12 +42,22 @@ static void blanks_what_a_terminal_would_obey(void **state)
 	assert_string_equal(text, "a?[31m??31m?? \xc2\xa0\xc3\x9b end\xc2");
 }
 
+static void blanks_what_is_no_utf8(void **state)
+{
+	char text[] = "\xff" "a\xc3\xa4\x1b\xed\xa0\x80\xe2\x82";
+
+	(void)state;
+	text_blank_non_utf8(text);
+	assert_string_equal(text, "?a\xc3\xa4\x1b?????");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_the_ends_of_characters),
 		cmocka_unit_test(refuses_what_is_no_utf8),
 		cmocka_unit_test(blanks_what_a_terminal_would_obey),
+		cmocka_unit_test(blanks_what_is_no_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
