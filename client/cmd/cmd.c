@@ -280,6 +280,12 @@ int cmd_check_snapshot(const char *text, struct err *err)
 	return snapshot_parse(text, NULL, &name, &latest, err);
 }
 
+int cmd_check_notes(const char *text, struct err *err)
+{
+	return json_text_is_utf8(text, strlen(text)) ? 0 :
+						       err_set(err, EINVAL, "the notes are not UTF-8");
+}
+
 int cmd_find_repository(const struct cmd *self, const char *spelling, char out[REPO_NAME_SIZE])
 {
 	struct err err = ERR_INIT;

@@ -63,6 +63,7 @@ int cmd_print_json(const json_t *value);
 int cmd_check_ns(const char *text, struct err *err);
 int cmd_check_group(const char *text, struct err *err);
 int cmd_check_snapshot(const char *text, struct err *err);
+int cmd_check_notes(const char *text, struct err *err);
 
 /* The repository that is meant, `spelling` or that of the environment (repo_name_find()), and the
  * same, opened.  -1, or an exit status: that of bad usage when it is none. */

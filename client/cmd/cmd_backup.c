@@ -195,7 +195,7 @@ static int take_words(const struct cmd *self, struct job *j)
 		return opts_usage(self, "--all-file-systems and --include-dev exclude each other");
 	if (keys_check(&s->keys, &err) < 0)
 		return opts_usage(self, "%s", err.text);
-	return -1;
+	return s->notes ? opts_check(self, cmd_check_notes, s->notes) : -1;
 }
 
 static int take_rate(const struct cmd *self, struct job *j)

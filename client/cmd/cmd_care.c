@@ -145,16 +145,17 @@ static int target_open(const struct cmd *self, struct target *t, const char *sna
 /* No option more than the others have. */
 static const struct opt no_option = { 0 };
 
-/* A command that changes something: `count` arguments, the first of them the snapshot; -1 to go
- * on, or an exit status. */
+/* A command that changes something of the snapshot that is its argument; -1 to go on, or an exit
+ * status. */
 static int target_change(const struct cmd *self, struct target *t, const struct opt *option,
-			 int argc, char **argv, size_t wanted, char ***args)
+			 int argc, char **argv)
 {
 	const struct opt table[] = { TARGET_OPTS(*t), *option, { 0 } };
+	char **args;
 	size_t count;
-	int status = opts_parse(self, table, argc, argv, wanted, wanted, args, &count);
+	int status = opts_parse(self, table, argc, argv, 1, 1, &args, &count);
 
-	return status >= 0 ? status : target_open(self, t, (*args)[0]);
+	return status >= 0 ? status : target_open(self, t, args[0]);
 }
 
 /* One that shows something. */
@@ -225,11 +226,16 @@ static int run_notes_show(const struct cmd *self, int argc, char **argv)
 static int run_notes_set(const struct cmd *self, int argc, char **argv)
 {
 	AUTO(target) struct target t = { .ns = "" };
-	const struct opt group = OPT_GROUP(t);
+	const struct opt table[] = { TARGET_OPTS(t), OPT_GROUP(t), { 0 } };
 	struct err err = ERR_INIT;
 	char **args;
-	int status = target_change(self, &t, &group, argc, argv, 2, &args);
+	size_t count;
+	int status = opts_parse(self, table, argc, argv, 2, 2, &args, &count);
 
+	if (status < 0)
+		status = opts_check(self, cmd_check_notes, args[1]);
+	if (status < 0)
+		status = target_open(self, &t, args[0]);
 	return status >= 0 ? status : done(set_notes(&t, args[1], &err), &err);
 }
 
@@ -238,8 +244,7 @@ static int run_notes_clear(const struct cmd *self, int argc, char **argv)
 	AUTO(target) struct target t = { .ns = "" };
 	const struct opt group = OPT_GROUP(t);
 	struct err err = ERR_INIT;
-	char **args;
-	int status = target_change(self, &t, &group, argc, argv, 1, &args);
+	int status = target_change(self, &t, &group, argc, argv);
 
 	return status >= 0 ? status : done(set_notes(&t, "", &err), &err);
 }
@@ -287,8 +292,7 @@ static int set_protected(const struct cmd *self, int argc, char **argv, bool is_
 {
 	AUTO(target) struct target t = { .ns = "" };
 	struct err err = ERR_INIT;
-	char **args;
-	int status = target_change(self, &t, &no_option, argc, argv, 1, &args);
+	int status = target_change(self, &t, &no_option, argc, argv);
 
 	return status >= 0 ? status :
 			     done(repo_set_protected(t.repo, &t.name, is_protected, &err), &err);

@@ -120,7 +120,7 @@ def test_notes_are_kept_in_the_manifest_which_stays_the_same(pxarfs, store):
     assert sorted(os.listdir(store / OLD)) == sorted(
         [f["filename"] for f in before["files"]] + ["index.json.blob"])
     done = pxarfs("notes", "set", "-r", store, OLD, b"\xff".decode(errors="surrogateescape"),
-                  status=1)
+                  status=2)
     assert "UTF-8" in done.stderr and shown(pxarfs, "notes", "-r", store, OLD)[0] == ""
     assert "host/none" in pxarfs("notes", "show", "-r", store, "host/none", status=1).stderr
 
@@ -254,7 +254,7 @@ def test_a_group_has_notes_of_its_own(pxarfs, store):
     assert lock_files(store) == locks
     for bad in ("host/split/latest", OLD, "host", ""):
         pxarfs("notes", "show", "-r", store, "--group", bad, status=2)
-    done = pxarfs("notes", "set", *group, b"\xff".decode(errors="surrogateescape"), status=1)
+    done = pxarfs("notes", "set", *group, b"\xff".decode(errors="surrogateescape"), status=2)
     assert "UTF-8" in done.stderr
     assert sorted(os.listdir(store / "host/split")) == sorted(
         [os.path.basename(n) for n in (OLD, NEW)] + ["2027-01-15T08:00:02Z", "owner"] +

@@ -82,6 +82,13 @@ def test_a_snapshot_that_cannot_be_one(pxarfs, folder, command):
                "-r", folder / "none")
 
 
+@pytest.mark.parametrize("command", [["backup", "x.conf:/etc/passwd", "--notes"],
+                                     ["notes", "set", SNAPSHOT]], ids=name)
+def test_notes_that_cannot_be_any(pxarfs, folder, command):
+    """Before a long backup fails for want of a manifest."""
+    refuse(pxarfs, *command, "caf\udce9", "-r", folder / "none")
+
+
 @pytest.mark.parametrize("command", [["snapshots"], ["forget", "--group"],
                                      ["notes", "show", "--group"], ["notes", "clear", "--group"]],
                          ids=" ".join)
