@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--help, the manual pages and what the program takes agree."""
 
+import json
 import re
 import subprocess
 
@@ -93,6 +94,22 @@ def test_manual_page_and_help_have_the_same_usage(pxarfs):
 
 def test_manual_page_has_every_command(pxarfs):
     assert set(commands(pxarfs)) <= set(sections(PAGE))
+
+
+def test_manual_page_has_all_that_a_backup_says_in_json(pxarfs, folder):
+    (folder / "tree").mkdir()
+    (folder / "file").write_text("text")
+    pxarfs("init", folder / "store")
+    pxarfs("key", "create", "--kdf", "none", folder / "key")
+    specs = ["a.pxar:tree", "b.img:file", "c.conf:file"]
+    documented = set(re.findall(r"^\.Li ([a-z-]+)", sections(PAGE)["JSON OUTPUT"], re.MULTILINE))
+    for i, mode in enumerate(["data", "legacy"], 1):
+        said = json.loads(pxarfs("backup", *specs, "-r", folder / "store", "--backup-time", i,
+                                 "--keyfile", folder / "key", "--change-detection-mode", mode,
+                                 "--output-format", "json", cwd=folder).stdout)
+        words = {*said, *said["reading"], *(word for row in said["files"] for word in row),
+                 *(row["kind"] for row in said["files"])}
+        assert words - documented == set()
 
 
 def mount_words():
