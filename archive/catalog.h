@@ -8,6 +8,8 @@
  * Layout:  archive/FORMAT.md, "Catalog".
  * Owner:   readers are plain data that borrow the bytes; release a writer with
  *          catalog_writer_release().
+ * Threads: a catalog may be read by any number, each with its own catalog_dir or walk; a writer
+ *          has one owner at a time.
  * Trust:   the bytes are hostile: a directory lies before the one that names it, so there is
  *          no cycle, and a walk that meets more entries than the bytes can hold is refused.
  */

@@ -5,6 +5,7 @@
  * Layout:  archive/FORMAT.md, "Key files".
  * Owner:   struct keyfile is plain data without secrets but for kdf "none", where `data` is the
  *          key itself: wipe it with keyfile_wipe().
+ * Threads: one owner at a time; one that nobody changes may be read by any number.
  * Trust:   key files are hostile: sizes, KDF costs and memory are bounded.
  * Errors:  -EBADMSG: no key file or a damaged one; -EKEYREJECTED: wrong passphrase; -EINVAL: a
  *          passphrase that is too short, a hint that is none.

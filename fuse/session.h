@@ -6,6 +6,8 @@
  * FUSE_USE_VERSION holds for all.
  *
  * Owner:   a session is released with session_release(), after its loop was freed.
+ * Threads: one owner at a time; session_abort() from any, while that one neither makes nor releases
+ *          it.
  */
 #ifndef PXARFS_SESSION_H
 #define PXARFS_SESSION_H

@@ -15,8 +15,8 @@
  * Owner:   embedded; nothing to release.  Errors of standard output are left to its flush.
  * Threads: one.
  */
-#ifndef PXARFS_LISTING_H
-#define PXARFS_LISTING_H
+#ifndef PXARFS_CMD_LISTING_H
+#define PXARFS_CMD_LISTING_H
 
 #include "archive/tree.h"
 

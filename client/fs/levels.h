@@ -7,6 +7,7 @@
  * way back, by ".." or by name, and checked to be the same directory.
  *
  * Owner:   embedded; levels_init(), levels_release().
+ * Threads: one owner at a time.
  */
 #ifndef PXARFS_LEVELS_H
 #define PXARFS_LEVELS_H

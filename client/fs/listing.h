@@ -8,6 +8,7 @@
  * Owner:   embedded; zero is empty; release with listing_release().  Meant to be filled again
  *          and again: memory is kept from one directory to the next, none is allocated per
  *          name.
+ * Threads: one owner at a time.
  */
 #ifndef PXARFS_LISTING_H
 #define PXARFS_LISTING_H

@@ -4,6 +4,9 @@
  *
  * Three conventions are read alike: X.pxar.didx (single stream), X.mpxar.didx with
  * X.ppxar.didx (Proxmox Backup), X.pxar.meta.didx with X.pxar.pld.didx (the original design).
+ *
+ * Owner:   plain data; nothing here allocates, manifests are borrowed for the call.
+ * Threads: any.
  */
 #ifndef PXARFS_ARCHIVE_NAME_H
 #define PXARFS_ARCHIVE_NAME_H

@@ -29,9 +29,11 @@ void repo_conformance_chunk(unsigned seed, struct wbuf *stored, struct digest *d
 
 struct snapshot_name repo_conformance_name(const char *group, const char *ns, int64_t time);
 
-/* Open a session of owner root@pam. */
+/* Open a session of owner root@pam, or of another. */
 int repo_conformance_begin(struct repo *r, const struct snapshot_name *name,
 			   struct repo_writer **out, struct err *err);
+int repo_conformance_begin_as(struct repo *r, const struct snapshot_name *name,
+			      const char *owner, struct repo_writer **out, struct err *err);
 
 /* Chunks `seed` to `seed` + 5 into root.mpxar.didx and root.ppxar.didx, and a blob; then the
  * manifest. */
