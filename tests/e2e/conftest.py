@@ -5,6 +5,7 @@ Every test has a folder of its own.  What it mounts is unmounted and what it sta
 is over, whatever happened: mounts below its folder go lazily, processes by their own ids.
 """
 
+import fcntl
 import os
 import pathlib
 import pty
@@ -186,6 +187,18 @@ def pytest_configure(config):
                     returncode=2)
     if not (BUILD / "pxarfs").exists():
         pytest.exit(f"{BUILD / 'pxarfs'} is not there: run make first", returncode=2)
+
+
+@pytest.fixture(autouse=True)
+def others(request):
+    """Tests run beside those of other processes, but for those that are marked `alone`."""
+    alone = request.node.get_closest_marker("alone")
+    here = pathlib.Path(__file__)
+    with open(here, "rb") as running, open(here.with_name("pytest.ini"), "rb") as turnstile:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)  # who waits to be alone lets nobody past
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turnstile, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture

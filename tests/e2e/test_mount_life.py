@@ -23,6 +23,8 @@ import pytest
 from conftest import GOLDEN, SOON, TOP, mounts_below
 
 SPLIT = GOLDEN / "files" / "split.mpxar"
+pytestmark = pytest.mark.alone  # stores hang, for which the caches of all are dropped
+
 CONTENT = os.urandom(3 << 20)
 FILES = 24
 

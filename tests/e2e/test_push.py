@@ -268,6 +268,7 @@ def hanging(pxarfs, folder):
     store.go_on()
 
 
+@pytest.mark.alone  # as those of test_mount_life
 def test_a_pusher_that_waits_for_a_dead_store_holds_nobody_up(pxarfs, hanging):
     # a cache that does not hold what the count of hard links reads
     mount = pxarfs.mount(hanging.path, options="readahead=0,cache=1M")
