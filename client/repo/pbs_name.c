@@ -36,8 +36,16 @@ bool pbs_name_is_auth_id(const char *text, bool *is_token)
 		return false;
 	memcpy(realm, at + 1, n);
 	realm[n] = '\0';
-	*is_token = bang != NULL;
+	if (is_token)
+		*is_token = bang != NULL;
 	return snapshot_is_safe_id(realm) && (!bang || snapshot_is_safe_id(bang + 1));
+}
+
+bool pbs_name_owns(const char *auth_id, const char *owner)
+{
+	size_t n = strlen(auth_id);
+
+	return strncmp(owner, auth_id, n) == 0 && (owner[n] == '\0' || owner[n] == '!');
 }
 
 /* Labels of letters, digits and inner hyphens, joined by dots. */

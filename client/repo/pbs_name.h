@@ -33,7 +33,10 @@ struct pbs_name {
 /* -EINVAL says what is wrong with it. */
 int pbs_name_parse(const char *text, struct pbs_name *out, struct err *err);
 
-/* USER@REALM or USER@REALM!TOKEN? */
+/* USER@REALM or USER@REALM!TOKEN?  `*is_token` may be NULL. */
 bool pbs_name_is_auth_id(const char *text, bool *is_token);
+
+/* Is what `owner` has made `auth_id`'s own?  What a token has made is its user's, too. */
+bool pbs_name_owns(const char *auth_id, const char *owner);
 
 #endif

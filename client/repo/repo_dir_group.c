@@ -2,6 +2,7 @@
 #include "client/repo/repo_dir_group.h"
 
 #include "archive/base/cleanup.h"
+#include "client/repo/pbs_name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,26 +11,6 @@
 #include <unistd.h>
 
 /* --- owner --- */
-
-/* "user@realm" or "user@realm!token", one line. */
-static bool is_auth_id(const char *text)
-{
-	size_t size = strlen(text);
-
-	for (size_t i = 0; i < size; i++)
-		if (text[i] <= ' ' || text[i] > '~' || text[i] == '/')
-			return false;
-	return size < sizeof(((struct repo_group_info *)NULL)->owner) && strchr(text, '@');
-}
-
-/* A token's group is also its user's. */
-static bool may_back_up(const char *owner, const char *auth_id)
-{
-	size_t size = strlen(auth_id);
-
-	return strcmp(owner, auth_id) == 0 ||
-	       (strncmp(owner, auth_id, size) == 0 && owner[size] == '!');
-}
 
 static int any_snapshot(void *arg, const struct repo_snapshot_info *info)
 {
@@ -66,7 +47,7 @@ static int check_owner(struct repo_dir *d, const char *path, const struct snapsh
 	repo_dir_read_owner(fd, owner, sizeof(owner));
 	if (!owner[0])
 		rc = write_owner(d, fd, g, auth_id, err);
-	else if (!may_back_up(owner, auth_id))
+	else if (!pbs_name_owns(auth_id, owner))
 		rc = err_set(err, EACCES, "it belongs to %s, not to %s", owner, auth_id);
 	return rc < 0 ? err_wrap(err, rc, "group %s", path) : 0;
 }
@@ -100,7 +81,7 @@ int repo_dir_group_enter(struct repo_dir *d, const struct snapshot_group *g, con
 	char path[SNAPSHOT_PATH_SIZE];
 	bool new_folder = false;
 
-	if (!owner || !is_auth_id(owner))
+	if (!owner || !pbs_name_is_auth_id(owner, NULL))
 		return err_set(err, EINVAL, "'%s' cannot own a group: expected USER@REALM",
 			       owner ? owner : "");
 	snapshot_group_path(g, path, sizeof(path));

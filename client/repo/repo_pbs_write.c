@@ -609,16 +609,8 @@ static int find_owner(void *arg, const struct repo_group_info *info)
 	return 0;
 }
 
-/* Ours: the login's, or a token's of the login. */
-static bool is_own(const char *owner, const char *auth_id)
-{
-	size_t n = strlen(auth_id);
-
-	return strncmp(owner, auth_id, n) == 0 && (owner[n] == '\0' || owner[n] == '!');
-}
-
 /* A refusal says in words what is wrong; what a caller may act on can be looked up.  1: nothing
- * of that: the lock may be that of a session that has just ended. */
+ * of that.  Then, and with -EBUSY, the lock may be that of a session that has just ended. */
 static int explain(struct pbs_writer *w, struct err *err)
 {
 	struct group_owner o = { .group = &w->name.group };
@@ -631,9 +623,9 @@ static int explain(struct pbs_writer *w, struct err *err)
 		return err_set(err, EEXIST, "the group's last snapshot is of %s: a new one must be later",
 			       time);
 	if (repo_list_groups(&w->repo->base, w->name.group.ns, find_owner, &o, NULL) == 0 &&
-	    o.owner[0] && !is_own(o.owner, pbs_rest_name(w->repo->rest)->auth_id))
+	    o.owner[0] && !pbs_name_owns(pbs_rest_name(w->repo->rest)->auth_id, o.owner))
 		return err_set(err, EACCES, "the group belongs to %s", o.owner);
-	if (l.has_unfinished) /* or what a server that died has left: its own words stay */
+	if (l.has_unfinished) /* or what one that ended or died has left: its own words stay */
 		return err_wrap(err, -EBUSY, "another backup of the group seems to be running");
 	return 1;
 }
