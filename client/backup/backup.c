@@ -115,7 +115,8 @@ static int open_session(struct backup *b, struct err *err)
 {
 	const struct repo_writer_params params = { .name = b->params->name,
 						   .owner = b->params->owner,
-						   .no_cache = b->params->no_cache };
+						   .no_cache = b->params->no_cache,
+						   .stop = b->params->stop };
 	const struct repo_rate rate = { b->params->rate, b->params->burst, b->params->stop };
 	int rc = 0;
 

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -27,7 +26,8 @@ struct h2_conn {
 	pthread_mutex_t lock; /* guards these */
 	struct h2_call *first, **last; /* submitted, by `next` */
 	int abort_rc;
-	bool lost;
+	const atomic_bool *stop; /* NULL: nothing does */
+	int lost_rc; /* what calls get that come too late; 0: it lives */
 	struct err why;
 
 	/* The thread's own. */
@@ -40,12 +40,11 @@ struct h2_conn {
 
 /* --- the thread --- */
 
-static void lose(struct h2_conn *c, const struct err *why)
+static void lose(struct h2_conn *c, int rc, const struct err *why)
 {
 	pthread_mutex_lock(&c->lock);
-	if (!c->lost)
-		c->why = *why;
-	c->lost = true;
+	c->why = *why;
+	c->lost_rc = rc == -ECANCELED ? rc : -ECONNRESET;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -143,14 +142,27 @@ static int read_some(struct h2_conn *c, struct err *err)
 	return 1;
 }
 
-/* How long nothing may move. */
+static bool is_stopped(struct h2_conn *c)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&c->lock);
+	stopped = c->stop && atomic_load(c->stop);
+	pthread_mutex_unlock(&c->lock);
+	return stopped;
+}
+
+/* How long nothing may move, and whether it is to go on at all. */
 static int check_time(struct h2_conn *c)
 {
 	int64_t now = clock_now_ms();
-	int64_t idle = h2_is_patient(c->h2) ? H2_CONN_PATIENCE_MS : c->idle_ms;
+	bool is_patient = h2_is_patient(c->h2);
+	int64_t idle = is_patient ? H2_CONN_PATIENCE_MS : c->idle_ms;
 
 	if (h2_call_count(c->h2) == 0)
 		return 0;
+	if (!is_patient && is_stopped(c))
+		return -ECANCELED;
 	if (now - c->moved_ms > idle || now - h2_oldest_ms(c->h2) > H2_CONN_PATIENCE_MS)
 		return -ETIMEDOUT;
 	return 0;
@@ -209,7 +221,7 @@ static void *run(void *arg)
 			rc == -ETIMEDOUT  ? "the server does not answer any more" :
 			rc == -ECANCELED  ? "the call was aborted" :
 					    strerror(-rc));
-	lose(c, &err); /* from now on nothing is submitted */
+	lose(c, rc, &err); /* from now on nothing is submitted */
 	take_submitted(c);
 	h2_fail(c->h2, rc == -ECANCELED || rc == -ETIMEDOUT || rc == -EPROTO ? rc : -ECONNRESET);
 	return NULL;
@@ -305,20 +317,19 @@ static void wake(struct h2_conn *c)
 
 int h2_conn_submit(struct h2_conn *c, struct h2_call *call)
 {
-	bool lost;
+	int rc;
 
 	pthread_mutex_lock(&c->lock);
-	lost = c->lost;
-	if (!lost) {
+	rc = c->lost_rc;
+	if (rc == 0) {
 		call->next = NULL;
 		*c->last = call;
 		c->last = &call->next;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (lost)
-		return -ECONNRESET;
-	wake(c);
-	return 0;
+	if (rc == 0)
+		wake(c);
+	return rc;
 }
 
 static void post(struct h2_call *call)
@@ -353,14 +364,21 @@ void h2_conn_abort(struct h2_conn *c, int rc)
 	wake(c);
 }
 
-bool h2_conn_is_lost(struct h2_conn *c)
+void h2_conn_stop_on(struct h2_conn *c, const atomic_bool *stop)
 {
-	bool lost;
+	pthread_mutex_lock(&c->lock);
+	c->stop = stop;
+	pthread_mutex_unlock(&c->lock);
+}
+
+int h2_conn_lost_rc(struct h2_conn *c)
+{
+	int rc;
 
 	pthread_mutex_lock(&c->lock);
-	lost = c->lost;
+	rc = c->lost_rc;
 	pthread_mutex_unlock(&c->lock);
-	return lost;
+	return rc;
 }
 
 void h2_conn_why(struct h2_conn *c, struct err *out)

@@ -27,6 +27,8 @@
 #include "client/repo/archive_name.h"
 #include "client/repo/snapshot.h"
 
+#include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -150,6 +152,9 @@ struct repo_writer_params {
 	struct snapshot_name name; /* the snapshot to make */
 	const char *owner; /* for a new group: "root@pam"; a server takes the login's instead */
 	bool no_cache; /* a server with an S3 datastore shall not keep new chunks at hand */
+	/* Once it is true, calls of the session that wait for a server fail with -ECANCELED, within some
+	 * seconds; but for repo_writer_finish(), of which nobody could tell what became.  May be NULL. */
+	const atomic_bool *stop;
 };
 
 /* The newest finished snapshot of the group, locked against removal; NULL: none usable. */

@@ -224,7 +224,7 @@ static int find_connection(struct pbs_reader *r, struct h2_conn **out, struct er
 		pthread_cond_wait(&r->changed, &r->lock);
 	if (r->aborted)
 		return aborted(err);
-	if (r->conn && h2_conn_is_lost(r->conn))
+	if (r->conn && h2_conn_lost_rc(r->conn) < 0)
 		h2_conn_unref(steal(&r->conn));
 	if (!r->conn)
 		return 1;
