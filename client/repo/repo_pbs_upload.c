@@ -410,3 +410,13 @@ int repo_pbs_upload_wait(struct repo_pbs_upload *u, struct err *err)
 	pthread_mutex_unlock(&u->lock);
 	return rc;
 }
+
+int repo_pbs_upload_failed(struct repo_pbs_upload *u, struct err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&u->lock);
+	rc = check_failed(u, err);
+	pthread_mutex_unlock(&u->lock);
+	return rc;
+}

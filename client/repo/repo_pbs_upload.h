@@ -73,4 +73,7 @@ bool repo_pbs_upload_knows(struct repo_pbs_upload *u, const struct digest *diges
 /* Wait until all that was put before is answered. */
 int repo_pbs_upload_wait(struct repo_pbs_upload *u, struct err *err);
 
+/* The failure that has ended the connection, if a chunk's was it; 0: none. */
+int repo_pbs_upload_failed(struct repo_pbs_upload *u, struct err *err);
+
 #endif

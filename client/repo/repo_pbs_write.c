@@ -83,8 +83,11 @@ static int run(struct pbs_writer *w, struct h2_call *call, int *status, struct e
 
 	if (status)
 		*status = rc == 0 ? call->status : 0;
-	if (rc < 0)
-		return pbs_session_failed(w->conn, call, rc, err);
+	if (rc < 0) {
+		int first = repo_pbs_upload_failed(&w->upload, err);
+
+		return first < 0 ? first : pbs_session_failed(w->conn, call, rc, err);
+	}
 	return call->status == 200 ? 0 : pbs_session_refused(call, err);
 }
 

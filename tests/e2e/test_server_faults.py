@@ -4,13 +4,16 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import threading
 
 import pytest
 
 import datastore
+from conftest import SOON
 from pbs import faults
+from pbs.store import Group, Snapshot
 from pbs_client import Client
 from test_server import back_up, remote, same, tree  # noqa: F401 (fixtures)
 
@@ -216,3 +219,47 @@ def test_the_manifest_is_the_servers_and_has_our_notes(remote, server, tree):
         "POST /dynamic_chunk")
     row, = json.loads(remote("snapshots", "--output-format", "json").stdout)
     assert row["comment"] == "first" and row["owner"] == "root@pam"
+
+
+@pytest.mark.parametrize("call", ["GET /previous_backup_time", "POST /dynamic_index",
+                                  "POST /dynamic_chunk", "POST /dynamic_close"])
+def test_a_stop_is_heeded_while_the_server_says_nothing(remote, server, tree, call):
+    rule = server.rule(call, faults.hold(), times=0)
+    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", stderr=subprocess.PIPE, text=True)
+    assert rule.hit.wait(60)
+    p.send_signal(signal.SIGTERM)
+    assert "interrupted" in p.communicate(timeout=SOON)[1] and p.returncode == 1
+    server.wait_for_sessions(0)
+    assert finished(server) == []
+
+
+def test_a_lock_that_is_about_to_go_is_waited_for(remote, server, tree):
+    """A server clears away what it was left with only when it notices."""
+    back_up(remote, tree)
+    group = Group("", "host", "a")
+    left = server.store.path(Snapshot(group, 1700000000))
+    left.mkdir()
+    assert server.store.locks.take(group, exclusive=True)
+
+    def clear_away():
+        server.wait_for("GET /backup", 3, answered=True)
+        left.rmdir()
+        server.store.locks.drop(group)
+
+    thread = threading.Thread(target=clear_away)
+    thread.start()
+    back_up(remote, tree)
+    thread.join()
+    assert server.store.locks.take(group, exclusive=True)
+    left.mkdir()
+    assert "seems to be running" in back_up(remote, tree, 1).stderr
+    server.store.locks.drop(group)
+
+
+def test_it_is_told_why_a_backup_fails_not_that_it_was_given_up(remote, server, tree):
+    """A chunk is refused while the entries of those before it are on their way."""
+    (tree / "large").write_bytes(os.urandom(90 << 20))
+    held = server.rule("PUT /dynamic_index", faults.hold())
+    for action in (faults.run(lambda: held.hit.wait(5)), faults.answer(400, "the disk is full")):
+        server.rule("POST /dynamic_chunk", action, nth=1035)
+    assert "the disk is full" in back_up(remote, tree, 1).stderr
