@@ -27,6 +27,9 @@ json_t *repo_pbs_snapshot_params(const struct snapshot_name *name);
 int repo_pbs_list_snapshots(struct repo *r, const struct snapshot_group *group,
 			    repo_snapshot_visit *visit, void *arg, struct err *err);
 
+/* How many bytes a file of that name may have. */
+size_t repo_pbs_file_size_max(const char *name);
+
 /* The bytes as a file of their own; a large one leaves the heap. */
 void repo_pbs_file(struct wbuf *bytes, struct repo_file *out);
 

@@ -10,6 +10,7 @@
 #include "client/repo/pbs_session.h"
 #include "client/repo/repo_pbs_priv.h"
 
+#include "archive/blob.h"
 #include "client/base/clock.h"
 #include "client/base/io.h"
 
@@ -194,26 +195,35 @@ static bool is_passing(int rc)
 	       rc == -ENETDOWN || rc == -EHOSTDOWN;
 }
 
+/* Before a try that follows `failed` others. */
+static int pause_after(const struct pbs_reader *r, unsigned failed, int64_t deadline_ms,
+		       struct err *err)
+{
+	struct pollfd abort = { .fd = r->abort_fd, .events = POLLIN };
+	int64_t left = deadline_ms - clock_now_ms(), pause = PAUSE_MIN_MS;
+
+	for (unsigned i = 1; i < failed && pause < PAUSE_MAX_MS; i++)
+		pause *= 2;
+	if (pause > PAUSE_MAX_MS)
+		pause = PAUSE_MAX_MS;
+	if (pause > left)
+		pause = left < 0 ? 0 : left; /* -1 would be for ever */
+	return failed > 0 && poll(&abort, 1, (int)pause) > 0 ? aborted(err) : 0;
+}
+
 static int reconnect(struct pbs_reader *r, int64_t deadline_ms, struct h2_conn **out,
 		     struct err *err)
 {
-	int pause_ms = 0, rc;
+	for (unsigned failed = 0;; failed++) {
+		int rc = pause_after(r, failed, deadline_ms, err);
 
-	for (;;) {
-		struct pollfd abort = { .fd = r->abort_fd, .events = POLLIN };
-		int64_t left = deadline_ms - clock_now_ms();
-
-		if (pause_ms && poll(&abort, 1, left < pause_ms ? (int)left : pause_ms) > 0)
-			return aborted(err);
-		rc = connect_once(r, out, err);
+		if (rc == 0)
+			rc = connect_once(r, out, err);
 		if (rc == 0 || !is_passing(rc) || clock_now_ms() >= deadline_ms)
 			return rc;
-		if (!pause_ms)
+		if (failed == 0)
 			repo_warn(&r->repo->base, "%s: the connection to the server is lost (%s), trying "
 				  "again", r->path, err ? err->text : "");
-		pause_ms = pause_ms ? pause_ms * 2 : PAUSE_MIN_MS;
-		if (pause_ms > PAUSE_MAX_MS)
-			pause_ms = PAUSE_MAX_MS;
 	}
 }
 
@@ -271,11 +281,14 @@ static int get_surely(struct pbs_reader *r, const char *path, struct wbuf *out, 
 	int64_t deadline_ms = clock_now_ms() + LOST_MS_MAX;
 	size_t size = out->size;
 
-	for (;;) {
+	for (unsigned failed = 0;; failed++) {
 		struct h2_conn *conn = NULL;
-		int rc = acquire(r, deadline_ms, &conn, err);
+		/* At once the first time: a server was restarted. */
+		int rc = pause_after(r, failed ? failed - 1 : 0, deadline_ms, err);
 
 		*status = 0;
+		if (rc == 0)
+			rc = acquire(r, deadline_ms, &conn, err);
 		if (rc < 0)
 			return rc;
 		rc = get(conn, path, out, status, err);
@@ -318,20 +331,28 @@ static bool map_file(const struct wbuf *bytes, struct repo_file *out)
 	return true;
 }
 
-void repo_pbs_file(struct wbuf *bytes, struct repo_file *out)
-{
-	if (bytes->size >= MAPPED_SIZE_MIN && map_file(bytes, out))
-		return;
-	out->release = release_heap;
-	out->data = wbuf_detach(bytes, &out->size);
-}
-
 static bool is_index(const char *name)
 {
 	size_t size = strlen(name);
 
 	return size > 5 && (strcmp(name + size - 5, ".didx") == 0 ||
 			    strcmp(name + size - 5, ".fidx") == 0);
+}
+
+size_t repo_pbs_file_size_max(const char *name)
+{
+	if (is_index(name))
+		return REPO_FILE_SIZE_MAX;
+	return BLOB_ENCODED_SIZE_MAX(strcmp(name, MANIFEST_BLOB_NAME) == 0 ? MANIFEST_SIZE_MAX :
+									     BLOB_DATA_SIZE_MAX);
+}
+
+void repo_pbs_file(struct wbuf *bytes, struct repo_file *out)
+{
+	if (bytes->size >= MAPPED_SIZE_MIN && map_file(bytes, out))
+		return;
+	out->release = release_heap;
+	out->data = wbuf_detach(bytes, &out->size);
 }
 
 /* So that the next connection downloads it, too. */
@@ -366,7 +387,7 @@ static int remember(struct pbs_reader *r, const char *name, const struct wbuf *b
 static int reader_get_file(struct repo_reader *base, const char *name, struct repo_file *out,
 			   struct err *err)
 {
-	AUTO(wbuf) struct wbuf bytes = WBUF_INIT(REPO_FILE_SIZE_MAX);
+	AUTO(wbuf) struct wbuf bytes = WBUF_INIT(repo_pbs_file_size_max(name));
 	struct pbs_reader *r = self(base);
 	char path[PATH_SIZE];
 	int status = 0, rc;
@@ -379,7 +400,7 @@ static int reader_get_file(struct repo_reader *base, const char *name, struct re
 	if (status == 400 || status == 404)
 		rc = -ENOENT;
 	/* What a server that died has left can be read all the same. */
-	if (rc == -ENOENT && strcmp(name, MANIFEST_BLOB_NAME) == 0)
+	if (status == 404 && strcmp(name, MANIFEST_BLOB_NAME) == 0)
 		return in_snapshot(r, not_finished(err), err);
 	if (rc < 0) {
 		err_wrap(err, rc, "%s", name);

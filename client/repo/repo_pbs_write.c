@@ -167,7 +167,7 @@ static int know_chunks(struct pbs_writer *w, const char *name, const struct wbuf
 static int writer_get_previous(struct repo_writer *base, const char *name,
 			       struct repo_file *out, struct err *err)
 {
-	AUTO(wbuf) struct wbuf bytes = WBUF_INIT(REPO_FILE_SIZE_MAX);
+	AUTO(wbuf) struct wbuf bytes = WBUF_INIT(repo_pbs_file_size_max(name));
 	struct pbs_writer *w = self(base);
 	char path[PATH_SIZE];
 	int status = 0, rc;

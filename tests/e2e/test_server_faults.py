@@ -122,6 +122,29 @@ def test_a_bad_list_is_an_error_and_costs_no_memory(remote, server, tree, fault)
     assert done.stderr and len(done.stderr) < 4000
 
 
+@pytest.mark.slow  # as above
+def test_a_manifest_without_end_costs_no_memory(remote, server, tree):
+    back_up(remote, tree)
+    server.rule("GET /download", faults.endless())
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+
+    assert "more than" in remote("files", "host/a", status=1, preexec_fn=limit).stderr
+
+
+def test_a_server_that_breaks_each_session_is_not_stormed(remote, server, tree):
+    back_up(remote, tree)
+    server.rule("GET /chunk", faults.drop(), times=0)
+    p = remote.start("ls", "-R", "host/a", "root.pxar", stderr=subprocess.DEVNULL)
+    server.wait_for("GET /reader", 5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        p.wait(1)
+    assert server.count("GET /reader") <= 12
+    p.kill()
+    p.wait()
+
+
 # --- writing ---
 
 
