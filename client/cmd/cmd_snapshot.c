@@ -144,6 +144,7 @@ struct snapshot_row {
 	struct snapshot_name name;
 	bool is_protected;
 	char owner[sizeof(((struct repo_group_info *)NULL)->owner)];
+	json_t *told; /* what the repository's list says of its manifest; NULL: nothing */
 };
 
 struct snapshot_rows {
@@ -154,6 +155,50 @@ struct snapshot_rows {
 	char owner[sizeof(((struct repo_group_info *)NULL)->owner)]; /* of the group at hand */
 	struct err err;
 };
+
+/* The files with a size: others are in no manifest. */
+static int tell_files(json_t *rows, const json_t *files, bool is_manifest, uint64_t *sum)
+{
+	const json_t *file;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(files, i, file) {
+		const char *name = json_string_value(json_object_get(file, "filename"));
+		const char *mode = json_string_value(json_object_get(file, "crypt-mode"));
+		const json_t *found = json_object_get(file, "size");
+		uint64_t size = (uint64_t)json_integer_value(found);
+
+		if (!found || (strcmp(name, MANIFEST_BLOB_NAME) == 0) != is_manifest)
+			continue;
+		*sum += size;
+		if (!mode)
+			mode = crypt_mode_text(CRYPT_MODE_NONE);
+		rc |= json_array_append_new(rows, file_row(name, size, mode));
+	}
+	return rc;
+}
+
+/* Of a server's row what add_manifest() takes of a manifest.  NULL: no memory. */
+static json_t *tell(const json_t *row)
+{
+	static const char *const members[] = { "comment", "fingerprint", "verification" };
+	AUTO(json) json_t *out = json_pack("{s:[]}", "files");
+	const json_t *files = json_object_get(row, "files");
+	json_t *rows = json_object_get(out, "files");
+	uint64_t sum = 0;
+	int rc = tell_files(rows, files, false, &sum);
+
+	rc |= tell_files(rows, files, true, &sum); /* which comes last, as in file_rows() */
+	rc |= json_object_set_new(out, "size", json_integer((json_int_t)sum));
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		json_t *value = json_object_get(row, members[i]);
+
+		if (value)
+			rc |= json_object_set(out, members[i], value);
+	}
+	return rc == 0 ? steal(&out) : NULL;
+}
 
 static int add_snapshot(void *arg, const struct repo_snapshot_info *info)
 {
@@ -166,8 +211,9 @@ static int add_snapshot(void *arg, const struct repo_snapshot_info *info)
 	struct snapshot_row *row = &l->rows[l->count++];
 	row->name = info->name;
 	row->is_protected = info->is_protected;
+	row->told = info->row ? tell(info->row) : NULL;
 	memcpy(row->owner, l->owner, sizeof(row->owner));
-	return 0;
+	return info->row && !row->told ? err_set(&l->err, ENOMEM, "out of memory") : 0;
 }
 
 static int add_group(void *arg, const struct repo_group_info *info)
@@ -214,6 +260,8 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 		return NULL;
 	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
 		return NULL;
+	if (row->told)
+		return json_object_update(json, row->told) < 0 ? NULL : steal(&json);
 	*rc = load_manifest(repo, &row->name, &m, &blob_size, err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
@@ -352,6 +400,8 @@ static int list_snapshots(struct repo *repo, const char *ns, const char *group, 
 	if (rc == 0)
 		rc = repo_list_groups(repo, ns, add_group, &l, &l.err);
 	int status = rc < 0 ? cmd_failed(&l.err, rc) : print_snapshots(&l, as_json);
+	for (size_t i = 0; i < l.count; i++)
+		json_decref(l.rows[i].told);
 	free(l.rows);
 	return status;
 }

@@ -49,6 +49,45 @@ static bool has_manifest(const json_t *row)
 	return false;
 }
 
+static bool is_text(const json_t *object, const char *member)
+{
+	const json_t *value = json_object_get(object, member);
+
+	return !value || json_is_string(value);
+}
+
+static bool is_mode(const char *text)
+{
+	return strcmp(text, crypt_mode_text(CRYPT_MODE_NONE)) == 0 ||
+	       strcmp(text, crypt_mode_text(CRYPT_MODE_ENCRYPT)) == 0 ||
+	       strcmp(text, crypt_mode_text(CRYPT_MODE_SIGN_ONLY)) == 0;
+}
+
+static bool is_file(const json_t *file)
+{
+	const char *mode = json_string_value(json_object_get(file, "crypt-mode"));
+	char name[ARCHIVE_NAME_SIZE_MAX + 1];
+	int64_t size;
+
+	return pbs_member_text(file, "filename", name, sizeof(name)) && is_text(file, "crypt-mode") &&
+	       (!mode || is_mode(mode)) &&
+	       (!json_object_get(file, "size") ||
+		pbs_member_integer(file, "size", 0, INT64_MAX, &size));
+}
+
+/* Can it stand for the manifest? */
+static bool is_telling(const json_t *row)
+{
+	const json_t *files = json_object_get(row, "files");
+	const json_t *verification = json_object_get(row, "verification");
+
+	for (size_t i = 0; i < json_array_size(files); i++)
+		if (!is_file(json_array_get(files, i)))
+			return false;
+	return is_text(row, "comment") && is_text(row, "fingerprint") &&
+	       (!verification || json_is_object(verification));
+}
+
 bool pbs_row_snapshot(const json_t *row, struct repo_snapshot_info *out)
 {
 	if (!take_group(row, &out->name.group) ||
@@ -56,5 +95,6 @@ bool pbs_row_snapshot(const json_t *row, struct repo_snapshot_info *out)
 		return false;
 	out->finished = has_manifest(row);
 	out->is_protected = json_is_true(json_object_get(row, "protected"));
+	out->row = out->finished && is_telling(row) ? row : NULL;
 	return true;
 }

@@ -66,6 +66,9 @@ struct repo_snapshot_info {
 	struct snapshot_name name;
 	bool finished; /* has a manifest */
 	bool is_protected;
+	/* A finished one's row in the list of a server, as client/repo/pbs_row.h has it: what its manifest
+	 * says is there.  Lent for the call; NULL: the manifest is to be read. */
+	const json_t *row;
 };
 
 /* Receives one row; a negative return ends the listing and becomes its result. */

@@ -14,6 +14,28 @@ static void check_group(const struct snapshot_group *g)
 	must(snapshot_is_safe_id(g->id));
 }
 
+static bool is_text(const json_t *object, const char *member)
+{
+	return !json_object_get(object, member) || json_is_string(json_object_get(object, member));
+}
+
+/* What stands for a manifest. */
+static void check_telling(const json_t *row)
+{
+	const json_t *file, *size;
+	size_t i;
+
+	must(is_text(row, "comment") && is_text(row, "fingerprint"));
+	json_array_foreach(json_object_get(row, "files"), i, file) {
+		must(json_is_string(json_object_get(file, "filename")));
+		must(strlen(json_string_value(json_object_get(file, "filename"))) <=
+		     ARCHIVE_NAME_SIZE_MAX);
+		size = json_object_get(file, "size");
+		must(!size || (json_is_integer(size) && json_integer_value(size) >= 0));
+		must(is_text(file, "crypt-mode"));
+	}
+}
+
 static void check_row(const json_t *row)
 {
 	struct repo_group_info group = { .backup_count = 0 };
@@ -29,6 +51,9 @@ static void check_row(const json_t *row)
 	if (pbs_row_snapshot(row, &snapshot)) {
 		check_group(&snapshot.name.group);
 		must(snapshot.name.time >= 1);
+		must(!snapshot.row || snapshot.finished);
+		if (snapshot.row)
+			check_telling(snapshot.row);
 	}
 }
 
