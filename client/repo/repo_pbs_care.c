@@ -263,30 +263,31 @@ static int set_protected(struct repo *r, const struct snapshot_name *name, bool 
 
 /* --- namespaces --- */
 
-/* One component: `ns` is all of the path up to it. */
-static int make_one(struct repo *r, const char *ns, struct err *err)
+/* The namespace of the first `size` bytes of `ns`, whose parent is there; it may be there, too. */
+static int make_one(struct repo *r, const char *ns, size_t size, int *status, struct err *err)
 {
-	const char *slash = strrchr(ns, '/');
-	const char *name = slash ? slash + 1 : ns;
-	json_t *params = json_pack("{s:s}", "name", name);
+	const char *slash = memrchr(ns, '/', size), *name = slash ? slash + 1 : ns;
+	json_t *params = json_pack("{s:s%}", "name", name, (size_t)(ns + size - name));
 
 	if (slash)
 		json_object_set_new(params, "parent", json_stringn(ns, (size_t)(slash - ns)));
-	return call(r, "POST", STORE "/namespace", params, NULL, NULL, err);
+	return call(r, "POST", STORE "/namespace", params, NULL, status, err);
 }
 
-/* One that is there already is no error of the server's either. */
+/* Back to one that can be made, as its parent is there, and forth again: who may make namespaces in
+ * `prod` need not be allowed to make `prod`, not even when it is there. */
 static int make_ns(struct repo *r, const char *ns, struct err *err)
 {
-	char part[SNAPSHOT_NS_SIZE_MAX + 1];
-	int rc = 0;
+	size_t end = strlen(ns);
+	int status, rc = end ? make_one(r, ns, end, &status, err) : 0;
 
-	for (const char *end = ns; rc == 0 && *end;) {
-		end += *end == '/';
-		end += strcspn(end, "/");
-		memcpy(part, ns, (size_t)(end - ns));
-		part[end - ns] = '\0';
-		rc = make_one(r, part, err);
+	while (rc < 0 && status == STATUS_REFUSED && memchr(ns, '/', end)) {
+		end = (size_t)((const char *)memrchr(ns, '/', end) - ns);
+		rc = make_one(r, ns, end, &status, err);
+	}
+	while (rc == 0 && ns[end]) {
+		end += 1 + strcspn(ns + end + 1, "/");
+		rc = make_one(r, ns, end, &status, err);
 	}
 	return rc;
 }
