@@ -141,12 +141,15 @@ static int load_environment(struct tls_trust *t, struct err *err)
 		return rc;
 	while (value.size && strchr(" \t\r\n", value.bytes[value.size - 1]))
 		value.size--;
+	t->from_environment = true;
+	if (value.size == 0) /* none is the expected one */
+		return 0;
 	if (value.size == sizeof(value.bytes))
 		value.size--;
 	value.bytes[value.size] = '\0';
 	if (crypt_fingerprint_parse(value.bytes, &t->expected) < 0)
 		return err_set(err, EINVAL, "PBS_FINGERPRINT: expected 32 bytes as hex pairs, aa:bb:...");
-	t->from_environment = t->expects = true;
+	t->expects = true;
 	return 0;
 }
 

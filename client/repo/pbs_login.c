@@ -33,7 +33,7 @@ struct pbs_login {
 	/* Held over a login, so that there is one at a time; guards the rest. */
 	pthread_mutex_t lock;
 	struct vault *vault;
-	bool has_secret;
+	bool has_secret, is_typed; /* by a person, who may mistype it */
 	int64_t made_ms; /* when the ticket was, of a clock that goes on in suspend */
 	int64_t renew_ms; /* set before the first login */
 
@@ -208,6 +208,7 @@ static int find_secret(struct pbs_login *l, bool may_ask, struct err *err)
 		if (rc <= 0)
 			return rc < 0 ? rc : 1;
 	}
+	l->is_typed = rc == 1;
 	if (rc == 1)
 		rc = may_ask ? ask(l, err) :
 			       err_set(err, EACCES, "the login of %s has expired", l->name->auth_id);
@@ -231,8 +232,9 @@ static int ensure(struct pbs_login *l, bool may_ask, struct err *err)
 	if (rc != 0 || l->name->is_token)
 		return rc < 0 ? rc : 0;
 	rc = log_in(l, l->vault->secret.bytes, l->vault->secret.size, may_ask, err);
-	/* A person may mistype it; the environment gives the same again. */
-	if (rc == -EACCES)
+	/* The environment would give the same again, and a descriptor was read and closed: by now its number
+	 * may be somebody else's. */
+	if (rc == -EACCES && l->is_typed)
 		l->has_secret = false;
 	return rc;
 }

@@ -2,6 +2,7 @@
 """A server as the repository: what breaks on the way, and what a server does that it should not."""
 
 import itertools
+import json
 import os
 import subprocess
 
@@ -10,6 +11,7 @@ import pytest
 from conftest import GOLDEN
 from pbs import faults
 from pbs.auth import User
+from pbs.schema import Refused
 from pbs_server import Limits
 from test_server_login import on_terminal
 
@@ -183,6 +185,62 @@ def test_a_namespace_is_made_and_listed(remote, tree):
     assert snapshots(remote) == []
 
 
+def test_who_may_make_a_namespace_in_another_need_not_be_able_to_make_that(remote, server, tree):
+    remote("namespaces", "create", "mine")
+    create, asked = server.store.create_ns, []
+
+    def create_ns(parent, name):
+        asked.append((parent, name))
+        if not parent:
+            raise Refused(403, "permission check failed")
+        return create(parent, name)
+
+    server.store.create_ns = create_ns
+    back_up(remote, tree, 0, "--create-ns", "--ns", "mine/a/b")
+    assert asked == [("mine/a", "b"), ("mine", "a"), ("mine/a", "b")]
+    assert "permission check failed" in remote("namespaces", "create", "x/y", status=1).stderr
+
+
+def as_user(remote, server, role):
+    """The program, as another user with that role."""
+    server.auth.users["u@pbs"] = User("u-secret")
+    server.auth.roles["u@pbs"] = role
+    remote.env.update(PXARFS_REPOSITORY=server.repository.replace("root@pam", "u@pbs"),
+                      PBS_PASSWORD="u-secret")
+
+
+JSON = ("--output-format", "json")
+
+
+def test_who_may_list_snapshots_need_not_be_able_to_read_them(remote, server, tree):
+    back_up(remote, tree, 0, *KEY, "--notes", "first\nsecond")
+    (tree / "log").write_text("a log")
+    remote("upload-log", "host/a", tree / "log")
+    back_up(remote, tree, 0, *LEGACY)
+    remote("protect", "set", "host/a")
+    wanted = [remote("snapshots", "-r", server.store.root, *form).stdout for form in ((), JSON)]
+    as_user(remote, server, "DatastoreAudit")
+    server.record.forget()
+    assert [remote("snapshots", *form).stdout for form in ((), JSON)] == wanted
+    first, second = json.loads(wanted[1])
+    assert first["comment"] == "first" and first["fingerprint"] and second["protected"]
+    assert server.count("GET /reader") == 0  # each would be a task on the server
+
+
+@pytest.mark.parametrize("old, new", [
+    (b'"filename": "root.ppxar.didx"', b'"filename": 7'),
+    (b'"crypt-mode": "none"', b'"crypt-mode": "\\u001b[2J"'),
+    (b'"filename": "root.ppxar.didx"', b'"filename": "' + b"x" * 300 + b'"'), (b'"size": ', b'"size": -'),
+    (b'"protected"', b'"verification": [], "comment": 5, "protected"')],
+    ids=["number", "mode", "long", "size", "rest"])
+def test_what_cannot_be_of_a_manifest_is_not_believed(remote, server, tree, old, new):
+    back_up(remote, tree)
+    wanted = remote("snapshots").stdout
+    rule = server.rule("GET /admin/*/snapshots", faults.body(lambda data: data.replace(old, new)))
+    done = remote("snapshots", status=None)
+    assert rule.hit.is_set() and done.stdout == wanted and "\x1b" not in done.stderr
+
+
 def test_a_certificate_that_is_not_expected_is_refused(remote, server, tree):
     remote.env["PBS_FINGERPRINT"] = ":".join(["00"] * 32)
     done = back_up(remote, tree, status=1)
@@ -193,6 +251,10 @@ def test_a_certificate_that_is_not_expected_is_refused(remote, server, tree):
     assert server.count("*") == 0  # nobody has seen the password
     remote.env["SSL_CERT_FILE"] = str(server.pem)
     back_up(remote, tree)
+    remote.env["PBS_FINGERPRINT"] = ""  # none is expected
+    back_up(remote, tree)
+    del remote.env["SSL_CERT_FILE"]
+    assert "not trusted" in back_up(remote, tree, status=1).stderr
 
 
 def test_a_wrong_password_is_refused(remote, server, tree):
@@ -292,3 +354,10 @@ def test_an_unfinished_snapshot_is_named_so(pxarfs, store):
     (store / name / "index.json.blob").unlink()
     done = pxarfs("files", "-r", store, name, status=1)
     assert "is not finished (it has no index.json.blob)" in done.stderr and name in done.stderr
+
+
+def test_a_manifest_that_cannot_be_read_is_not_called_unfinished(remote, server, tree):
+    back_up(remote, tree)
+    server.rule("GET /download", faults.answer(400, "the disk is broken"))
+    done = remote("files", "host/a", status=1)
+    assert "the disk is broken" in done.stderr and "not finished" not in done.stderr

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
 
@@ -123,12 +124,38 @@ static void is_made_anew_when_it_is_refused(void **state)
 	assert_true(await_tickets(f, 1));
 }
 
+/* A descriptor is read and closed, once: then its number is somebody else's. */
+static void a_refused_password_is_not_read_again(void **state)
+{
+	const char *password = getenv("PBS_PASSWORD");
+	AUTO(free) char *kept = password ? strdup(password) : NULL;
+	struct fixture *f = *state;
+	int ends[2], other;
+	char number[16];
+
+	assert_non_null(kept);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], "wrong\n", 6), 6);
+	snprintf(number, sizeof(number), "%d", ends[0]);
+	unsetenv("PBS_PASSWORD");
+	setenv("PBS_PASSWORD_FD", number, 1);
+	assert_int_equal(log_in(f), -EACCES);
+	other = dup2(ends[1], ends[0]);
+	assert_int_equal(log_in(f), -EACCES);
+	assert_true(fcntl(other, F_GETFD) >= 0);
+	close(ends[0]);
+	close(ends[1]);
+	unsetenv("PBS_PASSWORD_FD");
+	setenv("PBS_PASSWORD", kept, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(is_renewed_by_itself, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(is_not_renewed_before_its_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(is_made_anew_when_it_is_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_refused_password_is_not_read_again, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
