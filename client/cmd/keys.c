@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/keys.h"
 
+#include "archive/master_key.h"
 #include "client/base/secret.h"
 #include "client/base/xdg.h"
 
@@ -236,27 +237,23 @@ static int parse_mode(const char *text, enum crypt_mode *out, struct err *err)
 		       text);
 }
 
-static int read_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
-{
-	AUTO(free) char *path = NULL;
-	int rc;
-
-	if (o->master_pubkey_file)
-		return keys_read_file(o->master_pubkey_file, pem, err);
-	if (o->master_pubkey_fd)
-		return read_numbered_fd(o->master_pubkey_fd, "--master-pubkey-fd", pem, err);
-	rc = find_default(KEYS_DEFAULT_MASTER, &path, err);
-	return rc ? rc : keys_read_file(path, pem, err);
-}
-
-/* The given master key beats the default one.  An empty file is a bad one, not none. */
+/* The given master key beats the default one, and there may be none.  An empty file is a bad one. */
 static int load_master(const struct keys_options *o, struct wbuf *pem, struct err *err)
 {
-	int rc = read_master(o, pem, err);
+	const char *from = o->master_pubkey_fd ? "--master-pubkey-fd" : o->master_pubkey_file;
+	AUTO(free) char *path = NULL;
+	int rc = from ? 0 : find_default(KEYS_DEFAULT_MASTER, &path, err);
 
-	if (rc == 0 && pem->size == 0)
-		return err_set(err, EBADMSG, "master key: the file is empty");
-	return rc < 0 ? rc : 0;
+	if (rc)
+		return rc < 0 ? rc : 0;
+	if (!from)
+		from = path;
+	rc = o->master_pubkey_fd ? read_numbered_fd(o->master_pubkey_fd, from, pem, err) :
+				   keys_read_file(from, pem, err);
+	if (rc < 0)
+		return rc;
+	rc = master_key_check(pem->data, pem->size, err);
+	return rc < 0 ? err_wrap(err, rc, "%s", from) : 0;
 }
 
 static bool master_given(const struct keys_options *o)
