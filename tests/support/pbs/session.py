@@ -47,7 +47,7 @@ class Session:
         p = schema.check_form(params, schema.form_pairs(query))
         if body == "raw":
             return Upload(function, p, p.get("encoded-size"), "body is larger than encoded-size")
-        return Upload(function, p, schema.BODY_SIZE_MAX)
+        return Upload(function, (params, query), schema.BODY_SIZE_MAX)
 
     def finish_call(self, upload, content_type, body):
         p = upload.p
