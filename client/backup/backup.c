@@ -509,7 +509,7 @@ static int run_session(struct backup *b, struct err *err)
 	rc = finish_snapshot(b, err);
 	if (rc == 0 && b->journal)
 		journal_finish(b->journal);
-	else if (b->journal)
+	else if (b->journal && rc != -ECANCELED)
 		journal_doubt(b->journal);
 	return rc;
 }
