@@ -187,15 +187,16 @@ static bool is_whole(int chunks_fd, const struct chunk_path *p)
 	       blob_verify_crc(data, size, NULL) == 0;
 }
 
-static bool is_doubted(const struct repo_dir_chunk_doubt *d, const struct stat *st)
+static bool is_doubted(const struct repo_dir_chunk_rules *r, const struct stat *st)
 {
-	return d->all || (st->st_mtim.tv_sec >= d->begin && st->st_mtim.tv_sec < d->end);
+	return r->doubts_all ||
+	       (st->st_mtim.tv_sec >= r->doubt_begin && st->st_mtim.tv_sec < r->doubt_end);
 }
 
 /* Is the file there good enough?  1: yes, it was touched; 0: write; negative: refuse.  `*there`: it
  * is, and not empty. */
 static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
-			 enum blob_kind kind, const struct repo_dir_chunk_doubt *doubt,
+			 enum blob_kind kind, const struct repo_dir_chunk_rules *rules,
 			 bool *there, struct err *err)
 {
 	struct stat st;
@@ -205,7 +206,7 @@ static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
 	if (!*there)
 		return rc == -ENOENT ? 0 : rc;
 	if ((uint64_t)st.st_size == size)
-		return !is_doubted(doubt, &st) || is_whole(chunks_fd, p);
+		return !is_doubted(rules, &st) || is_whole(chunks_fd, p);
 	if (!is_encrypted(kind) && (uint64_t)st.st_size > size)
 		return 0;
 	/* A smaller one may have been compressed better, or have lost its end with the power, before
@@ -216,26 +217,43 @@ static int keep_existing(int chunks_fd, const struct chunk_path *p, size_t size,
 	return rc < 0 ? rc : 1;
 }
 
+struct chunk_folder {
+	char text[PREFIX_SIZE + 1];
+};
+
+static struct chunk_folder folder_of(const struct chunk_path *p)
+{
+	struct chunk_folder f = { 0 };
+
+	memcpy(f.text, p->text, PREFIX_SIZE);
+	return f;
+}
+
+static int sync_folder(int chunks_fd, const struct chunk_path *p, struct err *err)
+{
+	AUTO(fd) int fd = -1;
+	int rc = repo_dir_file_open_dir(chunks_fd, folder_of(p).text, &fd, err);
+
+	return rc < 0 ? rc : repo_dir_file_sync_dir(fd, err);
+}
+
 /* Create the temporary file, and the chunk's folder if a lazy init left it out. */
 static int open_tmp(struct repo_dir_file_tmp *tmp, int chunks_fd, const struct chunk_path *p,
 		    const struct repo_dir_owner *o, struct err *err)
 {
-	char folder[PREFIX_SIZE + 1];
 	int rc = repo_dir_file_tmp_open(tmp, chunks_fd, p->text, o, err);
 
 	if (rc != -ENOENT)
 		return rc;
-	memcpy(folder, p->text, PREFIX_SIZE);
-	folder[PREFIX_SIZE] = '\0';
-	rc = repo_dir_file_mkdir(chunks_fd, folder, REPO_DIR_CHUNKS_MODE, o, NULL, err);
+	rc = repo_dir_file_mkdir(chunks_fd, folder_of(p).text, REPO_DIR_CHUNKS_MODE, o, NULL, err);
 	if (rc == 0)
 		rc = repo_dir_file_tmp_open(tmp, chunks_fd, p->text, o, err);
 	return rc;
 }
 
 int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
-		       const struct repo_dir_chunk_doubt *doubt, const struct repo_dir_owner *o, bool *duplicate,
-		       struct err *err)
+		       const struct repo_dir_chunk_rules *rules, const struct repo_dir_owner *o,
+		       bool *duplicate, struct err *err)
 {
 	AUTO(repo_dir_file_tmp) struct repo_dir_file_tmp tmp = REPO_DIR_FILE_TMP_INIT;
 	struct chunk_path p = path_of(digest);
@@ -248,7 +266,7 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	int rc = blob_kind(data, size, &kind, err);
 	if (rc < 0)
 		return err_wrap(err, rc, "chunk %s", hex_of(&p));
-	rc = keep_existing(chunks_fd, &p, size, kind, doubt, &replaces, err);
+	rc = keep_existing(chunks_fd, &p, size, kind, rules, &replaces, err);
 	if (rc < 0)
 		return rc;
 	if (duplicate)
@@ -256,15 +274,18 @@ int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *d
 	if (rc > 0)
 		return 0;
 
+	const bool syncs = replaces || rules->syncs_each;
 	rc = open_tmp(&tmp, chunks_fd, &p, o, err);
 	if (rc == 0)
 		rc = repo_dir_file_tmp_write_through(&tmp, data, size, err);
-	/* No fsync: the session's syncfs() takes care of all of them at once.  It waits for less if
-	 * the disk begins now with what did not go past the cache; where it cannot, that is left to
-	 * the end.  But one that others refer to is given up only for one that is on the disk. */
-	if (rc == 0 && !replaces)
+	/* The session's syncfs() takes care of all of them at once.  It waits for less if the disk
+	 * begins now with what did not go past the cache; where it cannot, that is left to the end.
+	 * But one that others refer to is given up only for one that is on the disk. */
+	if (rc == 0 && !syncs)
 		(void)sync_file_range(tmp.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (rc == 0)
-		rc = repo_dir_file_tmp_commit(&tmp, p.text, replaces, err);
+		rc = repo_dir_file_tmp_commit(&tmp, p.text, syncs, err);
+	if (rc == 0 && rules->syncs_each)
+		rc = sync_folder(chunks_fd, &p, err);
 	return rc < 0 ? err_wrap(err, rc, "chunk") : 0;
 }

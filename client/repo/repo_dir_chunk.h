@@ -26,17 +26,19 @@ int repo_dir_chunk_read_exact(int chunks_fd, const struct digest *digest, void *
  * it; -EBADMSG: not a regular file. */
 int repo_dir_chunk_touch(int chunks_fd, const struct digest *digest, struct err *err);
 
-/* Whose files' checksums are to be looked at before they are taken for granted. */
-struct repo_dir_chunk_doubt {
-	bool all; /* damage was met */
-	int64_t begin, end; /* of mtime, seconds since 1970: written in [begin, end) */
+/* How a session stores chunks. */
+struct repo_dir_chunk_rules {
+	/* Whose files' checksums are looked at before they are taken for granted: */
+	bool doubts_all; /* damage was met */
+	int64_t doubt_begin, doubt_end; /* of mtime, seconds since 1970: written in [begin, end) */
+
+	bool syncs_each; /* fsync a chunk and its folder: the session's syncfs() will not do */
 };
 
 /* Store it, unless a file that will do is there: one of another size, or in doubt, only if its
- * checksum is right.  -EEXIST: an encrypted chunk would meet a plain one of the
- * same name. */
+ * checksum is right.  -EEXIST: an encrypted chunk would meet a plain one of the same name. */
 int repo_dir_chunk_put(int chunks_fd, const struct digest *digest, const void *data, size_t size,
-		       const struct repo_dir_chunk_doubt *doubt, const struct repo_dir_owner *o, bool *duplicate,
-		       struct err *err);
+		       const struct repo_dir_chunk_rules *rules, const struct repo_dir_owner *o,
+		       bool *duplicate, struct err *err);
 
 #endif

@@ -8,7 +8,8 @@
  *
  *	lock the process, the group, the previous snapshot; clear away what died in the group
  *	make and lock the new folder
- *	chunks: touched or renamed into place;  indexes, blobs: fsync, rename
+ *	chunks: touched or renamed into place, each synced where syncfs() would not reach the disk
+ *	indexes, blobs: fsync, rename
  *	syncfs;  lock the manifest;  manifest: fsync, rename;  fsync of the folder
  *
  * A session that ends before removes the folder.  One that is killed leaves it unfinished:
@@ -29,6 +30,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,7 +57,7 @@ struct dir_writer {
 	int sync_fd; /* of the chunks, open before the first one: syncfs() tells what failed since */
 	bool made_group, made_folder, is_finished;
 	atomic_bool distrusts; /* chunks that are there already */
-	int64_t doubt_begin, doubt_end; /* struct repo_dir_chunk_doubt */
+	struct repo_dir_chunk_rules rules; /* but for `distrusts` */
 
 	pthread_mutex_t mutex; /* guards the two below */
 	struct repo_index *indexes; /* open ones */
@@ -117,11 +119,12 @@ static int writer_put_chunk(struct repo_writer *base, const struct digest *diges
 {
 	struct dir_writer *w = self(base);
 	struct repo_dir *d = w->dir;
-	const struct repo_dir_chunk_doubt doubt = { w->distrusts, w->doubt_begin, w->doubt_end };
+	struct repo_dir_chunk_rules rules = w->rules;
 	int rc;
 
 	(void)plain_size;
-	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, &doubt, &d->locks.owner,
+	rules.doubts_all = w->distrusts;
+	rc = repo_dir_chunk_put(d->chunks_fd, digest, data, size, &rules, &d->locks.owner,
 				duplicate, err);
 	return rc < 0 ? err_wrap(err, rc, "%s", d->base.spelling) : 0;
 }
@@ -424,6 +427,19 @@ static int find_previous(struct dir_writer *w, struct err *err)
 		       last);
 }
 
+/* File systems that leave the bytes to somebody else, whom fsync() reaches and syncfs() does not. */
+static bool is_others(int fd)
+{
+	enum { FUSE = 0x65735546, V9FS = 0x01021997, ECRYPTFS = 0xf15f };
+	static const uint32_t cifs = 0xff534d42, smb2 = 0xfe534d42;
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return false;
+	const uint32_t type = (uint32_t)fs.f_type;
+	return type == FUSE || type == V9FS || type == ECRYPTFS || type == cifs || type == smb2;
+}
+
 /* When the machine went down, chunks may have had a name and a size, and their bytes not yet: those
  * that were written before it was started, and since the last snapshot began, whose end synced all
  * there was. */
@@ -434,13 +450,14 @@ static void find_doubt(struct dir_writer *w)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	clock_gettime(CLOCK_BOOTTIME, &since_boot);
-	w->doubt_end = now.tv_sec - since_boot.tv_sec;
+	w->rules.doubt_end = now.tv_sec - since_boot.tv_sec;
 	if (!w->previous.is_usable ||
 	    fstatat(w->previous.fd, MANIFEST_BLOB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	/* The snapshot's time may be made up. */
-	w->doubt_begin = st.st_mtim.tv_sec < w->previous.name.time ? st.st_mtim.tv_sec :
-								      w->previous.name.time;
+	w->rules.doubt_begin = st.st_mtim.tv_sec < w->previous.name.time ?
+				       st.st_mtim.tv_sec :
+				       w->previous.name.time;
 }
 
 static int make_folder(struct dir_writer *w, struct err *err)
@@ -492,6 +509,7 @@ static int begin(struct dir_writer *w, const struct repo_writer_params *params, 
 	if (rc < 0)
 		return rc;
 	find_doubt(w);
+	w->rules.syncs_each = is_others(w->sync_fd);
 	return make_and_lock_folder(w, err);
 }
 

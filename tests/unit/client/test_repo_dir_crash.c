@@ -244,11 +244,19 @@ static _Noreturn void put_traced(unsigned seed)
 	_exit(rc < 0);
 }
 
-/* Whether the last file that got its name was on the disk before. */
-static bool puts_it_on_disk_first(unsigned seed)
+/* What fstatfs() says, as the process comes back from it. */
+static void lie_about_file_system(pid_t pid, uint64_t buffer, long type)
+{
+	assert_int_equal(ptrace(PTRACE_POKEDATA, pid, (void *)buffer, (void *)type), 0);
+}
+
+/* Whether the last file that got its name was on the disk before.  `fs_type` 0: that of the file
+ * system. */
+static bool puts_it_on_disk_first(unsigned seed, long fs_type)
 {
 	bool is_synced = false, was_synced = false, is_entry = false;
 	struct __ptrace_syscall_info info;
+	uint64_t statfs_buffer = 0;
 	int status;
 	pid_t pid = fork();
 
@@ -260,6 +268,9 @@ static bool puts_it_on_disk_first(unsigned seed)
 	       WIFSTOPPED(status)) {
 		is_entry = ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
 			   info.op == PTRACE_SYSCALL_INFO_ENTRY;
+		if (!is_entry && statfs_buffer && fs_type)
+			lie_about_file_system(pid, statfs_buffer, fs_type);
+		statfs_buffer = is_entry && info.entry.nr == SYS_fstatfs ? info.entry.args[1] : 0;
 		if (is_entry && info.entry.nr == SYS_fsync)
 			is_synced = true;
 		if (is_entry && info.entry.nr == SYS_renameat) {
@@ -286,8 +297,19 @@ static void a_chunk_is_replaced_by_what_is_on_the_disk_only(void **state)
 	digest_to_hex(&digest, hex);
 	assert_int_equal(truncate(store_path(&folder, ".chunks/%.4s/%s", hex, hex),
 				  (off_t)stored.size + 1), 0);
-	assert_true(puts_it_on_disk_first(1));
-	assert_false(puts_it_on_disk_first(999)); /* a new one: the session's end will do */
+	assert_true(puts_it_on_disk_first(1, 0));
+	assert_false(puts_it_on_disk_first(999, 0)); /* a new one: the session's end will do */
+}
+
+/* syncfs() is not passed on by all who hold the bytes for others. */
+static void behind_fuse_each_chunk_is_synced(void **state)
+{
+	(void)state;
+	if (!can_trace())
+		skip();
+	make_backup(T1, 1);
+	assert_true(puts_it_on_disk_first(998, 0x65735546));
+	assert_true(puts_it_on_disk_first(999, 0xff534d42)); /* CIFS */
 }
 
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -298,6 +320,7 @@ int main(void)
 		WITH_STORE(killed_at_any_call_it_leaves_the_store_as_it_was),
 		WITH_STORE(the_next_backup_clears_up),
 		WITH_STORE(the_killed_backups_own_time_works_again),
+		WITH_STORE(behind_fuse_each_chunk_is_synced),
 		WITH_STORE(a_chunk_is_replaced_by_what_is_on_the_disk_only),
 	};
 
