@@ -73,6 +73,8 @@ static int run_read(struct request *rq)
 	size_t size = rq->size;
 	int rc = ops_tree(rq, &tree);
 
+	/* What it reads must not depend on what was read before: push.c goes by that. */
+	wbuf_clear(&rq->entry.scratch.bytes);
 	if (rc == 0)
 		rc = ops_read_entry(rq);
 	if (rc < 0)

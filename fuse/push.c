@@ -159,35 +159,32 @@ static void describe(const struct tree *tree, uint32_t slot, const struct tree_e
 		out->end += PXAR_HEADER_SIZE;
 }
 
-/* Where the content begins, proved as for a READ. */
-static int find_content(struct worker *w, uint64_t number, struct stream_view **view,
-			uint64_t *begin)
+/* What a READ reads before the content: the entry at its number, and its payload's header.  All
+ * of it, whatever is known already: the views hold it then. */
+static int find_content(struct worker *w, struct stream_view **view, uint64_t *begin)
 {
-	struct mount *m = w->push->mount;
 	int rc;
 
-	*view = w->has_payload ? &w->payload : &w->meta;
+	*view = &w->meta;
+	wbuf_clear(&w->entry.scratch.bytes);
+	rc = tree_entry_at(w->tree, &w->meta.base, w->entry.entry_offset, &w->entry, NULL);
+	if (rc < 0)
+		return rc;
 	*begin = w->entry.content_offset;
 	if (!w->has_payload)
 		return 0;
-	if (mount_is_proven(m, number)) {
-		*begin += PXAR_HEADER_SIZE;
-		return 0;
-	}
-	rc = tree_payload_check(&w->entry, &w->payload.base, begin, NULL);
-	if (rc == 0)
-		mount_set_proven(m, number);
-	return rc;
+	*view = &w->payload;
+	return tree_payload_check(&w->entry, &w->payload.base, begin, NULL);
 }
 
-static int map_content(struct worker *w, uint64_t number, struct iovec *pieces, size_t *count)
+static int map_content(struct worker *w, struct iovec *pieces, size_t *count)
 {
 	struct stream_view *view;
 	uint64_t begin;
 	int rc;
 
 	do {
-		rc = find_content(w, number, &view, &begin);
+		rc = find_content(w, &view, &begin);
 		if (rc == 0)
 			rc = stream_view_map(view, begin, (size_t)w->entry.content_size, pieces,
 					     count, NULL);
@@ -221,14 +218,20 @@ static int store(struct worker *w, uint64_t number, const struct iovec *pieces, 
 	return rc;
 }
 
-/* False: no use to go on. */
+/*
+ * False: no use to go on.
+ *
+ * Until it is stored the views hold every chunk that a READ of this file needs, so that they are in
+ * the cache: the store waits for the pages of such a READ, and with it, in the kernel, whoever
+ * unmounts; it must not be parked for a chunk that does not come.
+ */
 static bool push_entry(struct worker *w)
 {
 	struct inode i = { .slot = w->job.shown->slot, .offset = w->entry.entry_offset };
 	uint64_t number = inode_encode(&i);
 	struct iovec pieces[PIECES_MAX];
 	size_t count = PIECES_MAX;
-	int rc = map_content(w, number, pieces, &count);
+	int rc = map_content(w, pieces, &count);
 
 	if (rc == 0)
 		rc = store(w, number, pieces, count);

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -316,3 +317,47 @@ def test_a_pusher_that_waits_for_a_dead_store_does_not_delay_the_end(served, fol
         subprocess.run(["umount", mount.path], check=True)
     assert mount.process.wait(SOON) == 0
     assert not os.path.ismount(mount.path) and not rule.release.is_set()
+
+
+def pusher_state(mount):
+    for task in pathlib.Path(f"/proc/{mount.process.pid}/task").iterdir():
+        if (task / "comm").read_text(encoding="ascii") == "push\n":
+            return (task / "stat").read_text(encoding="ascii").split()[2]
+
+
+def test_a_push_waits_for_no_read_that_waits_for_the_store(served, folder):
+    """Or who unmounts would wait for both.  The store of a file waits for the READ of it; so that one
+    must find all it needs in memory: here it would not, as a large folder was listed meanwhile."""
+    tree, rng, size = folder / "tree", random.Random(14), 8000
+    for name, count in (("a", 100), ("big", 500)):
+        (tree / name).mkdir(parents=True)
+        for i in range(count):
+            (tree / name / f"f{i:03}").write_bytes(rng.randbytes(size) if name == "a" else b"")
+            if name == "big":
+                os.setxattr(tree / name / f"f{i:03}", "user.x", rng.randbytes(3500))
+    served("init", folder / "store")
+    served("backup", "-r", folder / "store", f"root.pxar:{tree}", "--backup-id", "test",
+           "--chunk-size", 64, "--backup-time", 1000)
+    index = datastore.index(folder / "store/host/test" / TIME / "root.ppxar.didx")
+    begin, digest = index[0][0], index[1][1]  # of the second chunk
+    server = served.server(str(folder / "store"))
+    mount = served.mount("host/test", "root.pxar", repository=folder / "store",
+                         options="readahead=0,timeout=600,cache=1M")
+    files = files_in_order(mount.path / "a")
+    files[0].read_bytes()
+    wait_for(lambda: files[0].stat().st_nlink == 1)  # counted: nobody else reads the large folder
+    content = server.rule("GET /chunk", faults.hold(), matching=lambda r: digest in str(r.query))
+    files[1].read_bytes()
+    assert content.hit.wait(SOON)  # the pusher waits
+    assert len(os.listdir(mount.path / "big")) == 500
+    head = server.rule("GET /chunk", faults.hold(), times=0)
+    reader = subprocess.Popen(["cat", files[(begin - 16) // (size + 16)]], stdout=subprocess.DEVNULL)
+    wait_for(lambda: statistics(mount)["waiting"] == 1)
+    content.release.set()
+    # he has what he waits for, or the pusher waits for him, in the kernel
+    wait_for(lambda: reader.poll() == 0 or pusher_state(mount) == "D")
+    reader.kill()
+    reader.wait(SOON)
+    subprocess.run(["umount", mount.path], check=True, timeout=SOON)
+    assert mount.process.wait(SOON) == 0
+    assert not head.release.is_set()
