@@ -190,41 +190,45 @@ static int wrap_error(const struct fetch_want *want, int rc, struct err *err)
 	return want->source->wrap ? want->source->wrap(want->source, want->index, rc, err) : rc;
 }
 
+/* Of a chunk that the cache had; gives it up if it is not of the size that is wanted. */
+static int check_size(const struct fetch_want *want, struct chunk **chunk, struct err *err)
+{
+	size_t size = (*chunk)->size;
+
+	if (size == want->size)
+		return 0;
+	chunk_unref(steal(chunk));
+	return err_set(err, EBADMSG, "the chunk has %zu bytes, the index says %zu", size,
+		       want->size);
+}
+
 static void deliver_error(struct fetch_wait *wait, int rc, const struct err *err)
 {
 	wait->done(wait->arg, NULL, rc, err);
-}
-
-/* `chunk` with a reference that goes to the waiter. */
-static void deliver_chunk(struct fetch_wait *wait, struct chunk *chunk)
-{
-	struct err err = ERR_INIT;
-	int rc;
-
-	if (chunk->size == wait->want.size) {
-		wait->done(wait->arg, chunk, 0, &err);
-		return;
-	}
-	rc = err_set(&err, EBADMSG, "the chunk has %zu bytes, the index says %zu", chunk->size,
-		     wait->want.size);
-	chunk_unref(chunk);
-	deliver_error(wait, wrap_error(&wait->want, rc, &err), &err);
 }
 
 /* Deliver to waits that were taken; the last reference is given up. */
 static void deliver_all(struct fetch_waits *waits, struct chunk *chunk, int rc,
 			const struct err *err)
 {
+	const struct err none = ERR_INIT;
 	struct fetch_wait *wait;
 
 	while ((wait = TAILQ_FIRST(waits))) {
 		TAILQ_REMOVE(waits, wait, link); /* `done` may free it */
 		if (chunk)
-			deliver_chunk(wait, chunk_ref(chunk));
+			wait->done(wait->arg, chunk_ref(chunk), 0, &none);
 		else
 			deliver_error(wait, rc, err);
 	}
 	chunk_unref(chunk);
+}
+
+static void deliver_stopped(struct fetch_waits *waits)
+{
+	struct err err = ERR_INIT;
+
+	deliver_all(waits, NULL, err_set(&err, ECANCELED, "stopped"), &err);
 }
 
 /* --- the threads --- */
@@ -234,21 +238,40 @@ static bool same_want(const struct fetch_want *a, const struct fetch_want *b)
 	return a->source == b->source && a->size == b->size;
 }
 
-/* Move the waits of a load that get its result to `taken`: all of them, or after a failure those
- * that asked for the very same.  Under f->lock. */
-static void take_waits(struct fetch *f, struct fetch_load *load, bool all,
+/* Whether it gets what a load gave; NULL: an error, of which those alone hear that asked for the very
+ * same. */
+static bool gets(const struct fetch_wait *wait, const struct fetch_load *load,
+		 const struct chunk *chunk)
+{
+	return chunk ? wait->want.size == chunk->size : same_want(&wait->want, &load->want);
+}
+
+static void take_wait(struct fetch *f, struct fetch_wait *wait, struct fetch_waits *taken)
+{
+	wait_detach(f, wait);
+	TAILQ_INSERT_TAIL(taken, wait, link);
+}
+
+/* Move the waits of a load that get its result to `taken`.  Under f->lock. */
+static void take_waits(struct fetch *f, struct fetch_load *load, const struct chunk *chunk,
 		       struct fetch_waits *taken)
 {
 	for (struct fetch_wait *wait = TAILQ_FIRST(&load->waits), *next; wait; wait = next) {
 		next = TAILQ_NEXT(wait, link);
-		if (!all && !same_want(&wait->want, &load->want))
-			continue;
-		wait_detach(f, wait);
-		TAILQ_INSERT_TAIL(taken, wait, link);
+		if (gets(wait, load, chunk))
+			take_wait(f, wait, taken);
 	}
 }
 
-/* The load's own callers have their error; the rest gets a try from their own source. */
+static void take_all_waits(struct fetch *f, struct fetch_load *load, struct fetch_waits *taken)
+{
+	while (!TAILQ_EMPTY(&load->waits))
+		take_wait(f, TAILQ_FIRST(&load->waits), taken);
+}
+
+/* The load's own callers have their answer; the rest gets a try from their own source, which says what
+ * is wrong if their index has another size: from here its words could not be had, as it may be freed
+ * as soon as nothing of it waits. */
 static void load_retry(struct fetch *f, struct fetch_load *load)
 {
 	source_sub(f, load->want.source);
@@ -272,13 +295,16 @@ static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *
 			bool goes_on, const struct err *err)
 {
 	struct fetch_waits waits = TAILQ_HEAD_INITIALIZER(waits);
+	struct fetch_waits stopped = TAILQ_HEAD_INITIALIZER(stopped);
 
 	pthread_mutex_lock(&f->lock);
 	if (!goes_on)
 		run_over(f, load->want.size);
 	if (rc < 0)
 		f->stats.errors++;
-	take_waits(f, load, rc == 0 || f->stopping, &waits);
+	take_waits(f, load, chunk, &waits);
+	if (f->stopping)
+		take_all_waits(f, load, &stopped);
 	if (!TAILQ_EMPTY(&load->waits)) {
 		load_retry(f, load);
 	} else {
@@ -288,6 +314,7 @@ static void load_finish(struct fetch *f, struct fetch_load *load, struct chunk *
 	}
 	pthread_mutex_unlock(&f->lock);
 	deliver_all(&waits, chunk, rc, err);
+	deliver_stopped(&stopped);
 }
 
 static struct wbuf buffer_none(void)
@@ -331,10 +358,13 @@ static int load_chunk(struct fetch *f, struct fetch_worker *worker,
 		return err_set(err, ENOMEM, "out of memory");
 	worker->keep = false;
 	rc = want->source->load(want->source, worker, want->index, chunk, err);
-	if (rc < 0)
+	if (rc < 0) {
 		chunk_unref(chunk);
-	else
-		*out = chunk_cache_insert(f->cache, chunk);
+		return rc;
+	}
+	chunk = chunk_cache_insert(f->cache, chunk);
+	rc = check_size(want, &chunk, err);
+	*out = chunk;
 	return rc;
 }
 
@@ -496,7 +526,7 @@ static void take_queued(struct fetch *f, struct fetch_waits *taken)
 
 	for (int i = 0; i < LANE_COUNT; i++) {
 		while ((load = TAILQ_FIRST(&f->lanes[i].loads))) {
-			take_waits(f, load, true, taken);
+			take_all_waits(f, load, taken);
 			load_drop(f, load);
 		}
 	}
@@ -504,7 +534,6 @@ static void take_queued(struct fetch *f, struct fetch_waits *taken)
 
 void fetch_stop(struct fetch *f)
 {
-	struct err err = ERR_INIT;
 	struct fetch_waits waits = TAILQ_HEAD_INITIALIZER(waits);
 
 	pthread_mutex_lock(&f->lock);
@@ -512,7 +541,7 @@ void fetch_stop(struct fetch *f)
 	take_queued(f, &waits);
 	pthread_cond_broadcast(&f->work);
 	pthread_mutex_unlock(&f->lock);
-	deliver_all(&waits, NULL, err_set(&err, ECANCELED, "stopped"), &err);
+	deliver_stopped(&waits);
 }
 
 void fetch_free(struct fetch *f)
@@ -559,6 +588,18 @@ static int join_load(struct fetch *f, const struct fetch_want *want, enum lane_i
 	return *chunk ? 0 : queue_load(f, want, lane, load, err);
 }
 
+/* A chunk that was in the cache, with a reference that goes to the waiter. */
+static void deliver_cached(struct fetch_wait *wait, struct chunk *chunk)
+{
+	struct err err = ERR_INIT;
+	int rc = check_size(&wait->want, &chunk, &err);
+
+	if (rc == 0)
+		wait->done(wait->arg, chunk, 0, &err);
+	else
+		deliver_error(wait, wrap_error(&wait->want, rc, &err), &err);
+}
+
 void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait *wait)
 {
 	struct chunk *chunk = NULL;
@@ -575,7 +616,7 @@ void fetch_get(struct fetch *f, const struct fetch_want *want, struct fetch_wait
 	pthread_mutex_unlock(&f->lock);
 
 	if (chunk)
-		deliver_chunk(wait, chunk);
+		deliver_cached(wait, chunk);
 	else if (rc < 0)
 		deliver_error(wait, wrap_error(want, rc, &err), &err);
 }

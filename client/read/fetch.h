@@ -6,7 +6,8 @@
  * A pool of threads does the work, so a caller never waits unless it wants to.  Threads start
  * when there is work for them.  Metadata goes before payload, both before hints.  A load that
  * failed is not remembered: who asks later tries again.  When a load fails that callers of
- * several sources wait for, those of the other sources get a try of their own.
+ * several sources wait for, those of the other sources get a try of their own; so do those whose
+ * index gives the chunk another size, and theirs fails.
  *
  * Threads: any number of callers.  Callbacks run on a fetch thread (or on the caller's, when
  *          the chunk is in the cache already) without any lock held and must not block.

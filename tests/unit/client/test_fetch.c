@@ -12,6 +12,8 @@ enum { CHUNK_SIZE = 1000, LOADS_MAX = 4096 };
 /* A source whose loads stop at a gate, are noted, and fail on demand. */
 struct fake {
 	struct fetch_source base; /* first */
+	struct fetch *fetch; /* NULL, or whose: then it is noted whether its words were asked for when */
+	bool was_idle; /* nothing of it was known to be under way, so that it might have been freed */
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
 	bool closed;
@@ -50,7 +52,10 @@ static int fake_load(struct fetch_source *self, struct fetch_worker *worker, uin
 
 static int fake_wrap(struct fetch_source *self, uint64_t index, int rc, struct err *err)
 {
-	(void)self;
+	struct fake *fake = (struct fake *)self;
+
+	if (fake->fetch)
+		fake->was_idle |= fetch_is_idle(fake->fetch, self);
 	return err_wrap(err, rc, "piece %u", (unsigned)index);
 }
 
@@ -456,13 +461,17 @@ static void refuses_a_second_size_while_the_first_is_loaded(void **state)
 	bench_init(&b, 1);
 	gate_close(&b.fake);
 	ask(b.fetch, &b.fake, 4, CHUNK_META, &right);
-	want = want_of(&b.fake, 4, CHUNK_META);
+	want = want_of(&b.other, 4, CHUNK_META);
 	want.size = CHUNK_SIZE + 1;
+	b.other.fetch = b.fetch;
 	answer_init(&wrong);
 	fetch_get(b.fetch, &want, &wrong.wait);
 	gate_open(&b.fake);
 	assert_int_equal(answer_await(&right), 0);
 	assert_int_equal(answer_await(&wrong), -EBADMSG);
+	assert_string_equal(wrong.err.text,
+			    "piece 4: the chunk has 1000 bytes, the index says 1001");
+	assert_false(b.other.was_idle);
 	chunk_unref(right.chunk);
 }
 
