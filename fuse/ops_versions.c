@@ -105,7 +105,8 @@ static void leave(struct request *rq)
 }
 
 /* What lies at the path in a snapshot, into rq->entry.  -ENOENT: nothing does.  Failed waits come
- * here, too, so that other snapshots can be looked at. */
+ * here, too, so that other snapshots can be looked at.  What was waited for may be of another one than
+ * is next now: the group may have been listed again meanwhile. */
 static int look(struct request *rq, struct node *snapshot, const char *archive_name,
 		const char *path, const struct tree **tree)
 {
@@ -113,6 +114,9 @@ static int look(struct request *rq, struct node *snapshot, const char *archive_n
 	int rc;
 
 	rq->takes_failure = true;
+	if (rq->scan_id != snapshot->id)
+		leave(rq);
+	rq->scan_id = snapshot->id;
 	if (rq->failure)
 		return rq->failure;
 	rc = snaps_has_files(rq->mount->snaps, snapshot, &rq->want, &rq->err);

@@ -106,6 +106,7 @@ struct request *request_new(struct requests *r, fuse_req_t fuse, const char *wha
 	rq->takes_failure = false;
 	rq->failure = rq->scan_failure = 0;
 	rq->scan_time = INT64_MAX;
+	rq->scan_id = 0;
 	rq->has_version = false;
 	rq->found_time = 0;
 	rq->meta.is_missing = false;

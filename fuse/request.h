@@ -94,6 +94,7 @@ struct request {
 
 	/* For one that goes through all snapshots of a group: */
 	int64_t scan_time; /* of the last one that is done; INT64_MAX: none yet */
+	uint64_t scan_id; /* of the node of the one that `shown` and `failure` are of; 0: none */
 	int scan_failure; /* why one of them could not be looked at */
 	bool has_version; /* `version` is what the last one had */
 	struct digest version;

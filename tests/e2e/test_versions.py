@@ -3,12 +3,16 @@
 
 import errno
 import os
+import shutil
+import threading
 import time
 
 import datastore
 import pytest
 
-from test_repo_mount import code_of, statistics
+from conftest import SOON
+from pbs import faults
+from test_repo_mount import code_of, eventually, served, statistics  # noqa: F401, a fixture
 
 
 def stamp(seconds):
@@ -110,6 +114,35 @@ def test_new_snapshots_are_new_versions(pxarfs, history, folder):
             assert time.monotonic() < end
             time.sleep(0.05)
         assert (conf / stamp(FIRST + 600)).read_text() == "back again"
+
+
+def test_a_snapshot_that_goes_meanwhile_is_not_taken_for_the_next(served, folder):  # noqa: F811
+    """The listing waits for a chunk of the second one when that is forgotten; the third one is as the
+    first."""
+    store, conf = folder / "store", folder / "src/conf"
+    served("init", store)
+    conf.parent.mkdir()
+    for i in range(3):
+        conf.write_text("changed" if i == 1 else "as ever")
+        os.utime(conf, (1000 + i % 2, 1000 + i % 2))
+        os.utime(conf.parent, (1000, 1000))
+        served("backup", f"root.pxar:{folder}/src", "-r", store, "--backup-id", "web1",
+               "--backup-time", FIRST + 60 * i)
+    second = store / "host/web1" / TIMES[1]
+    digest = datastore.digests(second / "root.mpxar.didx")[0]
+    with served.mount(repository=store, options="refresh=1") as m:
+        names = []
+        listing = threading.Thread(
+            target=lambda: names.extend(os.listdir(m.path / "host/web1/.versions/root.pxar/conf")))
+        rule = served.server(str(store)).rule("GET /chunk", faults.hold(),
+                                              matching=lambda r: digest in str(r.query))
+        listing.start()
+        assert rule.hit.wait(SOON)
+        shutil.rmtree(second)
+        eventually(lambda: TIMES[1] not in os.listdir(m.path / "host/web1"))
+        rule.release.set()
+        listing.join(SOON)
+        assert names == TIMES[:1]
 
 
 def test_a_broken_snapshot_is_listed_and_hides_no_other(pxarfs, history):
