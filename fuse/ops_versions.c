@@ -219,6 +219,7 @@ static int describe_link(struct request *rq, struct node *folder, const struct p
 		ops_repo_stat(rq, link, out);
 	}
 	repo_tree_unlock(tree_of(rq));
+	repo_tree_trim_versions(tree_of(rq), link);
 	if (is_gone)
 		return -ESTALE;
 	return link ? 0 : -ENOMEM;
@@ -257,6 +258,7 @@ static int describe_folder(struct request *rq, struct node *folder, const char *
 	if (child)
 		ops_repo_stat(rq, child, out);
 	repo_tree_unlock(tree_of(rq));
+	repo_tree_trim_versions(tree_of(rq), child);
 	if (is_gone)
 		return -ESTALE;
 	return child ? 0 : -ENOMEM;

@@ -241,6 +241,13 @@ void repo_tree_discard(struct repo_tree *t, struct node *node)
 	repo_tree_unlock(t);
 }
 
+/* What a look-up below ".versions" makes. */
+static bool is_version(const struct node *node)
+{
+	return node->kind == NODE_VERSIONS ||
+	       (node->kind == NODE_LINK && node->parent->kind == NODE_VERSIONS);
+}
+
 struct node *repo_tree_add(struct repo_tree *t, struct node *parent, enum node_kind kind,
 			   const char *name, const char *stored)
 {
@@ -248,6 +255,7 @@ struct node *repo_tree_add(struct repo_tree *t, struct node *parent, enum node_k
 
 	if (!node)
 		return NULL;
+	t->version_count += is_version(node);
 	add_name(t, node);
 	node->prev = parent->last;
 	if (parent->last)
@@ -262,6 +270,7 @@ static void mark_gone(struct repo_tree *t, struct node *node, struct repo_tree_g
 {
 	node->last = NULL;
 	node->is_gone = true;
+	t->version_count -= is_version(node);
 	remove_name(t, node);
 	node->next = NULL;
 	*(gone->last ? &gone->last->next : &gone->first) = node;
@@ -311,6 +320,24 @@ void repo_tree_tell_gone(struct repo_tree *t, struct repo_tree_gone *gone)
 		next = node->next;
 		t->params.gone(t->params.arg, node);
 	}
+}
+
+void repo_tree_trim_versions(struct repo_tree *t, const struct node *made)
+{
+	/* Some more at a time: it goes through all nodes for them. */
+	const size_t enough = REPO_TREE_VERSIONS_MAX / 4 * 3;
+	struct repo_tree_gone gone = { 0 };
+	struct node *node, *next;
+
+	repo_tree_lock(t);
+	node = t->version_count > REPO_TREE_VERSIONS_MAX ? t->oldest : NULL;
+	for (; node && t->version_count > enough; node = next) {
+		next = node->newer;
+		if (is_version(node) && !node->is_gone && !node->first && node != made)
+			repo_tree_detach(t, node, &gone);
+	}
+	repo_tree_unlock(t);
+	repo_tree_tell_gone(t, &gone);
 }
 
 void repo_tree_remove(struct repo_tree *t, struct node *node)

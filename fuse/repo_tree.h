@@ -143,6 +143,12 @@ static inline bool repo_tree_is_hidden(const struct node *node)
 	return node->kind == NODE_VERSIONS || (node->kind == NODE_LINK && node->parent->kind == NODE_NS);
 }
 
+enum { REPO_TREE_VERSIONS_MAX = 10000 };
+
+/* A folder below ".versions" was made, or a link: forget the oldest ones that have nothing below them,
+ * while there are more than REPO_TREE_VERSIONS_MAX.  Who looks one up again makes it again. */
+void repo_tree_trim_versions(struct repo_tree *t, const struct node *made);
+
 /* The first child whose id is greater than `id`; NULL: none.  Under the lock. */
 struct node *repo_tree_after(struct repo_tree *t, const struct node *parent, uint64_t id);
 

@@ -18,6 +18,7 @@ struct repo_tree {
 	pthread_mutex_t lock; /* guards all below and fields of nodes */
 	struct node *oldest, *newest; /* all there are */
 	size_t count, capacity;
+	size_t version_count; /* of those that repo_tree_trim_versions() bounds, and are not gone */
 	struct node **ids, **names; /* tables with `capacity` chains, the latter by parent and name */
 	uint64_t next_id;
 	struct node *root, *namespaces;

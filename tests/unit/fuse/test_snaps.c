@@ -763,6 +763,49 @@ static void discarding_does_not_disturb_who_comes_upon_nodes(void **state)
 	assert_int_equal(count_children(b, group), 3);
 }
 
+/* Of ".versions", as its look-ups make them. */
+static struct node *make_version(struct bench *b, struct node *parent, const char *name)
+{
+	struct node *node;
+
+	repo_tree_lock(b->tree);
+	node = repo_tree_add(b->tree, parent, NODE_VERSIONS, name, NULL);
+	repo_tree_unlock(b->tree);
+	assert_non_null(node);
+	repo_tree_trim_versions(b->tree, node);
+	return node;
+}
+
+static void the_longest_known_versions_are_forgotten_when_there_are_too_many(void **state)
+{
+	struct bench *b = *state;
+	struct node *group, *versions, *archive, *path, *name = NULL;
+	char text[32];
+	size_t count;
+
+	for (unsigned i = 0; i < 2; i++)
+		add_snapshot(b, "a", i);
+	open_with(b, (struct snaps_params){ 0 });
+	group = walk(b, "host/a");
+	assert_int_equal(list(b, group), 0);
+	count = stats_of(b).nodes;
+	versions = make_version(b, group, REPO_TREE_VERSIONS);
+	archive = make_version(b, versions, "root.pxar");
+	path = make_version(b, archive, "path");
+	for (unsigned i = 0; i < 3 * REPO_TREE_VERSIONS_MAX; i++) {
+		snprintf(text, sizeof(text), "file %u", i);
+		name = make_version(b, path, text);
+		assert_false(snaps_discard_gone(b->snaps));
+		assert_true(stats_of(b).nodes <= count + REPO_TREE_VERSIONS_MAX);
+	}
+	assert_true(stats_of(b).nodes > count + REPO_TREE_VERSIONS_MAX / 2);
+	assert_false(path->is_gone || archive->is_gone || versions->is_gone);
+	assert_ptr_equal(walk(b, "host/a/.versions/root.pxar/path")->last, name);
+	assert_null(walk(b, "host/a/.versions/root.pxar/path/file 0"));
+	/* and a snapshot was none of them */
+	assert_non_null(walk(b, "host/a/2027-01-15T08:00:00Z"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -788,6 +831,7 @@ int main(void)
 		TEST(what_is_held_or_loaded_is_not_discarded),
 		TEST(opening_and_closing_do_not_disturb_each_other),
 		TEST(discarding_does_not_disturb_who_comes_upon_nodes),
+		TEST(the_longest_known_versions_are_forgotten_when_there_are_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
