@@ -344,6 +344,24 @@ static void keep_content(struct snaps *s, struct node *blob, const struct wbuf *
 	chunk_unref(chunk_cache_insert(fetch_cache(s->params.fetch), chunk));
 }
 
+/* Readers go by a size that was known once, whatever the log, which nothing vouches for, has now. */
+static int know_size(struct snaps *s, struct node *node, const struct wbuf *content,
+		     struct err *err)
+{
+	bool changed;
+
+	repo_tree_lock(s->tree);
+	changed = node->u.file.size != UINT64_MAX && node->u.file.size != content->size;
+	if (!changed)
+		node->u.file.size = content->size;
+	repo_tree_unlock(s->tree);
+	if (changed)
+		return err_set(err, EIO, "%s: its size has changed", node->stored);
+	if (content->size > 0)
+		keep_content(s, node, content);
+	return 0;
+}
+
 static int load_blob(struct snaps *s, struct node *node, uint64_t index, struct chunk *chunk,
 		     struct err *err)
 {
@@ -368,12 +386,7 @@ static int load_blob(struct snaps *s, struct node *node, uint64_t index, struct 
 		memcpy(chunk->data, content.data, content.size);
 		return 0;
 	}
-	repo_tree_lock(s->tree);
-	node->u.file.size = content.size;
-	repo_tree_unlock(s->tree);
-	if (content.size > 0)
-		keep_content(s, node, &content);
-	return 0;
+	return know_size(s, node, &content, err);
 }
 
 static int load_snapshot(struct snaps *s, struct node *node, struct err *err)

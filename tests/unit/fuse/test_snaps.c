@@ -776,6 +776,44 @@ static struct node *make_version(struct bench *b, struct node *parent, const cha
 	return node;
 }
 
+/* The log of its client, with so many letters. */
+static void put_log(struct bench *b, const struct snapshot_name *name, size_t size)
+{
+	AUTO(blob_codec) struct blob_codec *codec = blob_codec_new();
+	AUTO(wbuf) struct wbuf stored = WBUF_INIT(1 << 20);
+	const char text[] = "some words, none of them of interest";
+
+	assert_true(size < sizeof(text));
+	assert_int_equal(blob_encode(codec, text, size, false, &stored, NULL), 0);
+	repo_memory_add_file(b->repo, name, REPO_CLIENT_LOG, stored.data, stored.size);
+}
+
+/* A reader takes it for what his chunk has. */
+static void a_size_that_was_known_once_is_the_size(void **state)
+{
+	struct bench *b = *state;
+	struct snapshot_name name = name_of("a", 0);
+	struct fetch_want want, again;
+	struct chunk *chunk;
+	struct node *blob;
+	uint64_t size;
+
+	add_snapshot(b, "a", 0);
+	put_log(b, &name, 10);
+	open_with(b, (struct snaps_params){ 0 });
+	blob = walk(b, "host/a/2027-01-15T08:00:00Z/client.log");
+	assert_int_equal(snaps_blob_size(b->snaps, blob, &size, &want), -EAGAIN);
+	again = want;
+	again.key.bytes[DIGEST_SIZE - 9] ^= 1; /* as if its answer had left the cache */
+	assert_int_equal(fetch_wait_for(b->fetch, &want, &chunk, &b->err), 0);
+	chunk_unref(chunk);
+	put_log(b, &name, 20);
+	assert_int_equal(fetch_wait_for(b->fetch, &again, &chunk, &b->err), -EIO);
+	assert_non_null(strstr(b->err.text, "its size has changed"));
+	assert_int_equal(snaps_blob_size(b->snaps, blob, &size, &want), 0);
+	assert_int_equal(size, 10);
+}
+
 static void the_longest_known_versions_are_forgotten_when_there_are_too_many(void **state)
 {
 	struct bench *b = *state;
@@ -831,6 +869,7 @@ int main(void)
 		TEST(what_is_held_or_loaded_is_not_discarded),
 		TEST(opening_and_closing_do_not_disturb_each_other),
 		TEST(discarding_does_not_disturb_who_comes_upon_nodes),
+		TEST(a_size_that_was_known_once_is_the_size),
 		TEST(the_longest_known_versions_are_forgotten_when_there_are_too_many),
 	};
 
