@@ -608,6 +608,9 @@ static int view_chunk(struct stream_view *v, uint64_t offset, uint64_t end,
 	*out = view_find(v, offset);
 	if (*out)
 		return 0;
+	if (v->held_count == STREAM_VIEW_HELD_MAX)
+		return err_set(err, E2BIG, "%s: more than %d chunks are needed at once",
+			       v->stream->name, STREAM_VIEW_HELD_MAX);
 	want_chunk(v->stream, chunk_index_of(v->stream, offset), &place, &want);
 	rc = chunk_in_memory(v->stream, &want, &chunk, err);
 	if (rc)

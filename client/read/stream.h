@@ -13,7 +13,7 @@
  * Threads: a stream: any number; a view: one at a time.
  * Errors:  what cannot be had or is not what the index says: -EBADMSG, -EIO, -ENOKEY,
  *          -ECANCELED and others, never -ENOENT, and -EAGAIN from a view only.  The message
- *          names archive, chunk, offset and digest.
+ *          names archive, chunk, offset and digest.  From a view, -E2BIG: over STREAM_VIEW_HELD_MAX.
  */
 #ifndef PXARFS_STREAM_H
 #define PXARFS_STREAM_H
@@ -74,7 +74,12 @@ struct read_at *stream_read_at(struct stream *s);
 /* Read-ahead: ask for the chunks of [begin, end) that are not in memory. */
 void stream_hint(struct stream *s, uint64_t begin, uint64_t end);
 
-enum { STREAM_VIEW_INLINE = 4 };
+enum {
+	STREAM_VIEW_INLINE = 4,
+	/* Chunks that one request may need: a folder's table of 8 million slots in chunks of 16 KiB is
+	 * 12,288.  An index is hostile, and a chunk of one byte takes some hundred to keep. */
+	STREAM_VIEW_HELD_MAX = 1 << 16,
+};
 
 struct stream_held {
 	struct chunk *chunk;
