@@ -22,7 +22,7 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * next one that fits follows on how many were.  Before other threads start to log. */
 void log_never_wait(void);
 
-/* From now on to syslog, as "pxarfs[PID]".  Before other threads start to log. */
+/* From now on to syslog, as "pxarfs[PID]"; what it has no room for is dropped in the same way. */
 void log_to_syslog(void);
 
 #endif

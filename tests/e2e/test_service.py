@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mount as a service: systemd hears of it, its log goes to the journal."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import pytest
 
 from conftest import GOLDEN, SOON, mounts_below
 from namespace import Namespace
-from test_mount_life import wait_for
+from test_mount_life import signal_is_pending, wait_for
 
 SPLIT = GOLDEN / "files" / "split.mpxar"
 
@@ -88,6 +89,44 @@ def test_background_mount_logs_to_syslog(pxarfs, folder):
         assert text.startswith("<30>") and f" pxarfs[{pid}]: statistics: lookup=" in text
         os.kill(pid, signal.SIGTERM)
         assert lines(s) == ["STOPPING=1"]
+    finally:
+        space.close()
+
+
+def test_a_syslog_that_nobody_reads_holds_up_nothing(pxarfs, folder):
+    with open("/proc/sys/net/unix/max_dgram_qlen", encoding="ascii") as f:
+        room = int(f.read()) + 1
+    space = Namespace(pxarfs)
+    try:
+        point = folder / "mnt"
+        point.mkdir()
+        for name in ("split.mpxar", "split.ppxar"):
+            (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
+        pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+        s = listen(pxarfs.env["NOTIFY_SOCKET"])
+        assert space.run(folder / "pxarfs", "mount", folder / "split.mpxar", point).returncode == 0
+        pid = int(lines(s)[1].removeprefix("MAINPID="))
+        for _ in range(room + 3):
+            os.kill(pid, signal.SIGUSR1)
+            # it is taken when the signal is no more pending
+            wait_for(lambda: not signal_is_pending(pid, signal.SIGUSR1), SOON)
+        texts = []
+
+        def drain():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    texts.append(space.log.recv(65536).decode())
+            return texts
+
+        space.log.setblocking(False)
+        assert 1 <= len(drain()) <= room + 2
+        os.kill(pid, signal.SIGUSR1)
+        # <daemon.warning>TIME pxarfs[PID]: ...
+        wait_for(lambda: [t for t in drain() if t.startswith("<28>") and "messages were lost" in t], SOON)
+        wait_for(lambda: "statistics: lookup=" in drain()[-1], SOON)
+        os.kill(pid, signal.SIGTERM)
+        assert lines(s) == ["STOPPING=1"]
+        wait_for(lambda: not space.mounts(), SOON)
     finally:
         space.close()
 
