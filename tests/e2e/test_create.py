@@ -100,6 +100,21 @@ def test_unreadable_files_give_status_3(pxarfs, folder, tree):
     assert (out / "a.pxar").exists()
 
 
+def test_what_is_logged_on_a_closed_standard_error_is_not_written_into_the_archive(pxarfs, folder,
+                                                                                   tree):
+    (tree / "secret").write_text("x")
+    (tree / "secret").chmod(0)
+    out = folder / "out"
+    out.mkdir()
+    os.chown(out, 65534, 65534)
+    for name, closed in (("a.pxar", ""), ("b.pxar", "2>&-")):
+        subprocess.run(["sh", "-c", f'"$@" {closed}; [ $? = 3 ]', "sh", pxarfs.program, "create",
+                        out / name, tree], check=True, user=65534, group=65534)
+    assert (out / "a.pxar").read_bytes() == (out / "b.pxar").read_bytes()
+    subprocess.run(["sh", "-c", '"$@" >&-; [ $? = 1 ]', "sh", pxarfs.program, "create", "-", tree],
+                   check=True)
+
+
 def test_source_may_not_be_a_symlink(pxarfs, folder, tree):
     (folder / "link").symlink_to("tree")
     pxarfs("create", folder / "a.pxar", folder / "link", status=1)
