@@ -206,6 +206,7 @@ void cmd_stop_on_signals(int flags)
 	for (size_t i = 0; i < COUNT(numbers); i++)
 		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaction(numbers[i], &action, NULL);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 int cmd_print_json(const json_t *value)

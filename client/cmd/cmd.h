@@ -43,7 +43,7 @@ int cmd_take_patterns(const struct cmd *self, const struct opt_list *exclude,
 
 /* From now on SIGINT, SIGTERM and SIGHUP ask the command to end cleanly, but for one that whoever
  * started us has set to be ignored (nohup); a second one of the same kind kills.  `flags`:
- * SA_RESTART, or 0. */
+ * SA_RESTART, or 0.  A file over the limit of its size (ulimit -f) does not kill, but is an error. */
 void cmd_stop_on_signals(int flags);
 extern atomic_bool cmd_stop_requested;
 

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import stat
@@ -238,6 +239,16 @@ def test_full_disk_leaves_no_snapshot(pxarfs, folder):
     assert out.count('"backup-time"') == 1
     assert not (small / "repo/host/test/1970-01-01T00:33:20Z").exists()
     assert_shows(pxarfs, small / "repo", want)
+
+
+def test_limit_of_file_sizes_leaves_no_snapshot(pxarfs, folder, repo):
+    tree = folder / "tree"
+    tree.mkdir()
+    (tree / "large").write_bytes(os.urandom(3 << 20))
+    done = backup(pxarfs, repo, tree, status=1, preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    assert "File too large" in done.stderr
+    assert pxarfs("snapshots", "-r", repo).stdout == ""
 
 
 def test_repository_that_cannot_be_written_is_a_clear_error(pxarfs, folder, repo):

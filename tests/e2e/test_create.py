@@ -2,6 +2,7 @@
 """pxarfs create: what becomes of its output files, and its exit status."""
 
 import os
+import resource
 import signal
 import subprocess
 
@@ -123,4 +124,12 @@ def test_source_may_not_be_a_symlink(pxarfs, folder, tree):
 def test_options_that_contradict_are_refused(pxarfs, folder, tree):
     pxarfs("create", folder / "a.pxar", tree, "--all-file-systems", "--include-dev", "/",
            status=2)
+    assert os.listdir(folder) == ["tree"]
+
+
+def test_a_limit_of_file_sizes_is_told_and_leaves_no_output(pxarfs, folder, tree):
+    (tree / "large").write_bytes(bytes(3 << 20))
+    done = pxarfs("create", folder / "a.pxar", tree, status=1, preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    assert "a.pxar: File too large" in done.stderr
     assert os.listdir(folder) == ["tree"]
