@@ -281,10 +281,12 @@ static int read_file_late(struct emit *e, const struct entry *entry)
 {
 	int dir_fd = levels_fd(&e->dirs), rc;
 
-	if (dir_fd < 0) {
+	if (dir_fd == -ENOENT) {
 		warn(e, true, "left out: its folder was moved before it could be read");
 		return 0;
 	}
+	if (dir_fd < 0)
+		return failed(e, dir_fd, "open its folder");
 	rc = read_file(e, entry, dir_fd);
 	if (rc != EMIT_TYPE_CHANGED)
 		return rc;

@@ -105,15 +105,19 @@ void levels_pop(struct levels *s)
 	s->depth--;
 }
 
-/* `fd` when it is the directory that we know, else -1. */
+/* `fd` (or a negative errno) when it is the directory that we know. */
 static int check_level(int fd, const struct level *l)
 {
 	AUTO(fd) int own = fd;
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != l->dev || st.st_ino != l->ino)
-		return -1;
-	return steal_fd(&own);
+	if (fd == -ENOTDIR || fd == -ELOOP)
+		return -ENOENT; /* something else in its place */
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_dev == l->dev && st.st_ino == l->ino ? steal_fd(&own) : -ENOENT;
 }
 
 /* Down to level `i` by the names, from the nearest level above that is open. */
@@ -125,34 +129,46 @@ static int open_from_above(const struct levels *s, size_t i)
 	while (s->items[at].fd < 0)
 		at--;
 	fd = fcntl(s->items[at].fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
 	for (at++; at <= i && fd >= 0; at++) {
 		size_t begin = s->items[at - 1].path_size + 1;
 		AUTO(free) char *name =
 			strndup(levels_path(s) + begin, s->items[at].path_size - begin);
 		AUTO(fd) int above = fd;
 
-		fd = name ? source_open(above, name, true, NULL) : -1;
+		fd = name ? source_open(above, name, true, NULL) : -ENOMEM;
 	}
 	return check_level(fd, &s->items[i]);
+}
+
+/* Keep what was opened; 0 or why it was not. */
+static int keep_level(struct level *l, int fd)
+{
+	l->fd = fd >= 0 ? fd : -1;
+	return fd >= 0 ? 0 : fd;
 }
 
 int levels_fd(struct levels *s)
 {
 	struct level *l = levels_top(s);
+	int rc = l->fd < 0 ? keep_level(l, open_from_above(s, s->depth - 1)) : 0;
 
-	if (l->fd < 0)
-		l->fd = open_from_above(s, s->depth - 1);
-	return l->fd;
+	return rc < 0 ? rc : l->fd;
 }
 
-bool levels_reopen_parent(struct levels *s)
+static int open_above(const struct level *own)
+{
+	int fd = openat(own->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 ? fd : -errno;
+}
+
+int levels_reopen_parent(struct levels *s)
 {
 	struct level *own = levels_top(s), *parent = own - 1;
 
 	if (parent->fd < 0 && own->fd >= 0)
-		parent->fd = check_level(
-			openat(own->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC), parent);
-	if (parent->fd < 0)
-		parent->fd = open_from_above(s, s->depth - 2);
-	return parent->fd >= 0;
+		keep_level(parent, check_level(open_above(own), parent));
+	return parent->fd < 0 ? keep_level(parent, open_from_above(s, s->depth - 2)) : 0;
 }

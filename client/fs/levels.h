@@ -61,14 +61,14 @@ void levels_path_reset(struct levels *s);
 int levels_push(struct levels *s, int fd, const struct stat *st,
 		const struct meta_features *features);
 
-/* The lowest directory, opened by its path if need be; -1: it is not there any more. */
+/* The lowest directory, opened by its path if need be.  -ENOENT: it is not there any more, for
+ * somebody moved it; other negative errnos: it cannot be opened. */
 int levels_fd(struct levels *s);
 
 /* Leave the lowest directory; its listing's memory is kept for the next one there. */
 void levels_pop(struct levels *s);
 
-/* Before that: see that the directory above is open again.  False: it is not to be found, for
- * somebody moved it; its fd stays -1. */
-bool levels_reopen_parent(struct levels *s);
+/* Before that: see that the directory above is open again.  Errors as above; its fd stays -1. */
+int levels_reopen_parent(struct levels *s);
 
 #endif

@@ -257,16 +257,21 @@ static void pop_level(struct walk *w)
 	levels_pop(&w->levels);
 }
 
-/* The directory above was moved while we were below: what is left of it is out of reach. */
-static void give_up(struct walk *w)
+/* The directory above cannot be opened again, perhaps as it was moved while we were below: what is
+ * left of it is out of reach. */
+static int give_up(struct walk *w, int rc)
 {
 	struct level *dir = levels_top(&w->levels);
+	size_t left = dir->names.count - dir->next;
 
 	levels_path_reset(&w->levels);
-	if (dir->next < dir->names.count)
-		warn(w, true, "moved while it was read; %zu of its entries left out",
-		     dir->names.count - dir->next);
 	dir->next = dir->names.count;
+	if (!left)
+		return 0;
+	if (rc != -ENOENT)
+		return unreadable(w, err_sys(&w->why, -rc, "its last %zu entries: open", left));
+	warn(w, true, "moved while it was read; %zu of its entries are left out", left);
+	return 0;
 }
 
 static int end_directory(struct walk *w)
@@ -281,7 +286,6 @@ static int leave_directory(struct walk *w)
 	const struct walk_reuse *reuse = w->params->reuse;
 	struct level *dir = levels_top(&w->levels), *parent = dir - 1;
 	int rc = end_directory(w);
-	bool found;
 
 	if (rc == 0 && reuse)
 		rc = reuse->dir_end(reuse->arg, &w->why);
@@ -289,11 +293,9 @@ static int leave_directory(struct walk *w)
 		return rc;
 	if (parent->dev == dir->dev)
 		parent->features = dir->features; /* with what was found missing */
-	found = levels_reopen_parent(&w->levels);
+	rc = levels_reopen_parent(&w->levels);
 	pop_level(w);
-	if (!found)
-		give_up(w);
-	return 0;
+	return rc < 0 ? give_up(w, rc) : 0;
 }
 
 /* A mount point that is not entered: empty, with the metadata of what is mounted. */

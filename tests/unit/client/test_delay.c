@@ -248,6 +248,35 @@ static void says_what_was_lost_while_it_waited(void **state)
 	assert_left_out(x, "w1");
 }
 
+static struct rlimit descriptors;
+
+static void take_away(struct fixture *x, const void *data, size_t size)
+{
+	if (x->hooked || !memmem(data, size, "u-first", 7))
+		return;
+	x->hooked = true;
+	descriptors = take_descriptors_away();
+}
+
+/* Not as one that somebody moved. */
+static void a_folder_that_cannot_be_opened_late_ends_the_walk(void **state)
+{
+	struct fixture *x = *state;
+	int rc;
+
+	reuse(x);
+	make_dir("a");
+	make_file("a/u-first", "unchanged");
+	make_dir("b");
+	make_file("b/file", "to be read");
+	x->hook = take_away;
+	rc = run(x);
+	assert_true(x->hooked);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+	assert_int_equal(rc, -EMFILE);
+	assert_non_null(strstr(x->err.text, "/b/file: open its folder: Too many open files"));
+}
+
 static void many_entries_wait_in_bounded_memory(void **state)
 {
 	struct fixture *x = *state;
@@ -300,6 +329,7 @@ int main(void)
 		TEST(nothing_waits_before_the_first_unchanged_file),
 		TEST(hard_links_stay_together_while_they_wait),
 		TEST(says_what_was_lost_while_it_waited),
+		TEST(a_folder_that_cannot_be_opened_late_ends_the_walk),
 		TEST(many_entries_wait_in_bounded_memory),
 		TEST(failure_to_compare_ends_the_walk),
 		TEST(stops_while_entries_wait),

@@ -255,6 +255,38 @@ static void refuses_sources_it_cannot_begin_at(void **state)
 	assert_true(run(x) < 0);
 }
 
+enum { DEEPER_THAN_OPEN = 70 };
+
+static struct rlimit descriptors;
+
+static void take_away(struct fixture *x, const void *data, size_t size)
+{
+	if (x->hooked || !memmem(data, size, "leaf", 4))
+		return;
+	x->hooked = true;
+	descriptors = take_descriptors_away();
+}
+
+/* On the way back up, that is. */
+static void a_folder_that_cannot_be_opened_again_ends_the_walk(void **state)
+{
+	struct fixture *x = *state;
+	char path[3 * DEEPER_THAN_OPEN + 8] = "d";
+	int rc;
+
+	make_dir(path);
+	make_file("d/z", "");
+	for (int i = 0; i < DEEPER_THAN_OPEN; i++)
+		make_dir(strcat(path, "/d"));
+	assert_int_equal(symlink("x", strcat(path, "/leaf")), 0);
+	x->hook = take_away;
+	rc = run(x);
+	assert_true(x->hooked);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+	assert_int_equal(rc, -EMFILE);
+	assert_non_null(strstr(x->err.text, "/d: its last 1 entries: open: Too many open files"));
+}
+
 /* --- mounts --- */
 
 static void mount_tmpfs(const char *path)
@@ -331,6 +363,7 @@ int main(void)
 		TEST(waits_for_a_lease),
 		TEST(unreadable_entries_are_skipped_and_counted),
 		TEST(refuses_sources_it_cannot_begin_at),
+		TEST(a_folder_that_cannot_be_opened_again_ends_the_walk),
 		TEST(mount_points_are_kept_as_empty_folders),
 		TEST(chosen_file_systems_are_entered),
 		TEST(all_file_systems_but_virtual_ones_are_entered),

@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -194,6 +195,17 @@ static inline void assert_content(const struct fixture *x, const char *path, con
 	assert_int_equal(e.content_size, size);
 	assert_true(e.content_offset + 16 + size <= x->payload.size);
 	assert_memory_equal(x->payload.data + e.content_offset + 16, text, size);
+}
+
+/* The process shall get no further descriptor; what it may have otherwise. */
+static inline struct rlimit take_descriptors_away(void)
+{
+	struct rlimit old, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){ .rlim_cur = 1, .rlim_max = old.rlim_max }; /* standard input */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return old;
 }
 
 static inline void need_root(void)
