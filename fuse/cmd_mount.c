@@ -17,7 +17,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { READY_FD_NONE = -1 };
+enum {
+	READY_FD_NONE = -1,
+	/* For a service manager that does not read: signals are not looked at meanwhile. */
+	TELL_READY_MS = 10 * 1000,
+	TELL_STOPPING_MS = 300,
+};
 
 /* --- the process that stays --- */
 
@@ -49,9 +54,9 @@ static void report(int *ready_fd, int rc)
 	*ready_fd = READY_FD_NONE;
 }
 
-static void tell_service_manager(const char *text)
+static void tell_service_manager(const char *text, unsigned wait_ms)
 {
-	int rc = notify_send(text);
+	int rc = notify_send(text, wait_ms);
 
 	if (rc < 0)
 		log_warn("$NOTIFY_SOCKET: %s", strerror(-rc));
@@ -72,14 +77,14 @@ static void on_ready(void *arg)
 	if (rc < 0)
 		log_warn("%s", err_text(&err, rc));
 	snprintf(text, sizeof(text), "READY=1\nMAINPID=%d\n", (int)getpid());
-	tell_service_manager(text);
+	tell_service_manager(text, TELL_READY_MS);
 	report(ready_fd, 0);
 }
 
 static void on_stopping(void *arg)
 {
 	(void)arg;
-	tell_service_manager("STOPPING=1\n");
+	tell_service_manager("STOPPING=1\n", TELL_STOPPING_MS);
 }
 
 static void on_failed(void *arg, int rc, const struct err *err)

@@ -6,7 +6,8 @@
 #ifndef PXARFS_NOTIFY_H
 #define PXARFS_NOTIFY_H
 
-/* 0, also where nobody wants to hear it; a negative errno when it could not be told. */
-int notify_send(const char *text);
+/* 0, also where nobody wants to hear it; a negative errno when it could not be told: -EAGAIN, not
+ * within `wait_ms`. */
+int notify_send(const char *text, unsigned wait_ms);
 
 #endif

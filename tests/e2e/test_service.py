@@ -41,6 +41,21 @@ def test_service_manager_hears_of_readiness_and_end(pxarfs, folder, abstract):
     assert p.wait(SOON) == 0
 
 
+def test_a_service_manager_that_does_not_listen_is_not_waited_for(pxarfs, folder):
+    s = listen(str(folder / "notify"))
+    pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+    mount = pxarfs.mount(SPLIT)
+    assert lines(s)[0] == "READY=1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, \
+            contextlib.suppress(BlockingIOError):
+        other.setblocking(False)
+        while True:  # until there is no more room
+            other.sendto(b"X=1", pxarfs.env["NOTIFY_SOCKET"])
+    mount.process.send_signal(signal.SIGTERM)
+    assert mount.process.wait(SOON) == 0 and not mounts_below(mount.path)
+    assert "NOTIFY_SOCKET" in mount.log()
+
+
 def test_service_manager_hears_who_serves_in_the_background(pxarfs, folder):
     s = listen(str(folder / "notify"))
     pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
