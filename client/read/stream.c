@@ -15,6 +15,10 @@ enum {
 	READAHEAD_SHARE = 4, /* read-ahead: what the cache keeps of payload in any case */
 };
 
+/* Bytes of chunks that one request may hold, over what the cache keeps.  What a table needs that is read
+ * at once is less than that; but a hostile one leads to a chunk of 16 MiB for each of its slots. */
+#define VIEW_BYTES_MORE (UINT64_C(1) << 30)
+
 /* What a plain file was when it was opened. */
 struct file_state {
 	struct stat st;
@@ -514,6 +518,7 @@ void stream_view_init(struct stream_view *v, struct stream *s)
 	v->stream = s;
 	v->held = v->held_inline;
 	v->held_count = 0;
+	v->held_bytes = 0;
 	v->held_capacity = STREAM_VIEW_INLINE;
 	v->missing = v->missing_end = 0;
 	v->is_missing = false;
@@ -524,6 +529,7 @@ void stream_view_forget(struct stream_view *v)
 	for (size_t i = 0; i < v->held_count; i++)
 		chunk_unref(v->held[i].chunk);
 	v->held_count = 0;
+	v->held_bytes = 0;
 }
 
 void stream_view_release(struct stream_view *v)
@@ -584,6 +590,7 @@ static int view_hold(struct stream_view *v, struct chunk *chunk, uint64_t begin,
 	memmove(at + 1, at, (size_t)(&v->held[v->held_count] - at) * sizeof(*at));
 	*at = (struct stream_held){ .chunk = chunk, .begin = begin };
 	v->held_count++;
+	v->held_bytes += chunk->size;
 	*out = at;
 	return 0;
 }
@@ -594,6 +601,20 @@ static const struct stream_held *view_find(const struct stream_view *v, uint64_t
 	const struct stream_held *held = rank > 0 ? &v->held[rank - 1] : NULL;
 
 	return held && offset - held->begin < held->chunk->size ? held : NULL;
+}
+
+static int check_room(const struct stream_view *v, struct err *err)
+{
+	uint64_t bytes_max = chunk_cache_bytes_max(fetch_cache(v->stream->fetch)) +
+			     VIEW_BYTES_MORE;
+
+	if (v->held_count == STREAM_VIEW_HELD_MAX)
+		return err_set(err, E2BIG, "%s: more than %d chunks are needed at once",
+			       v->stream->name, STREAM_VIEW_HELD_MAX);
+	if (v->held_bytes > bytes_max)
+		return err_set(err, E2BIG, "%s: chunks of more than %llu MiB are needed at once",
+			       v->stream->name, (unsigned long long)(bytes_max >> 20));
+	return 0;
 }
 
 /* The chunk that holds byte `offset` of a read that goes up to `end`. */
@@ -608,9 +629,9 @@ static int view_chunk(struct stream_view *v, uint64_t offset, uint64_t end,
 	*out = view_find(v, offset);
 	if (*out)
 		return 0;
-	if (v->held_count == STREAM_VIEW_HELD_MAX)
-		return err_set(err, E2BIG, "%s: more than %d chunks are needed at once",
-			       v->stream->name, STREAM_VIEW_HELD_MAX);
+	rc = check_room(v, err);
+	if (rc < 0)
+		return rc;
 	want_chunk(v->stream, chunk_index_of(v->stream, offset), &place, &want);
 	rc = chunk_in_memory(v->stream, &want, &chunk, err);
 	if (rc)

@@ -13,7 +13,8 @@
  * Threads: a stream: any number; a view: one at a time.
  * Errors:  what cannot be had or is not what the index says: -EBADMSG, -EIO, -ENOKEY,
  *          -ECANCELED and others, never -ENOENT, and -EAGAIN from a view only.  The message
- *          names archive, chunk, offset and digest.  From a view, -E2BIG: over STREAM_VIEW_HELD_MAX.
+ *          names archive, chunk, offset and digest.  From a view, -E2BIG: over STREAM_VIEW_HELD_MAX,
+ *          or 1 GiB more than the cache keeps.
  */
 #ifndef PXARFS_STREAM_H
 #define PXARFS_STREAM_H
@@ -93,6 +94,7 @@ struct stream_view {
 	struct stream *stream;
 	struct stream_held *held; /* chunks seen by this request */
 	size_t held_count, held_capacity;
+	uint64_t held_bytes; /* of these chunks */
 	struct stream_held held_inline[STREAM_VIEW_INLINE];
 	uint64_t missing; /* chunk index, valid after -EAGAIN */
 	uint64_t missing_end; /* the read that missed goes up to this stream offset */

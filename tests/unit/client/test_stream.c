@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/read/stream.h"
 
+#include "archive/chunker.h"
 #include "archive/didx_writer.h"
 #include "tests/support/lib/answer.h"
 #include "tests/support/lib/repo_fill.h"
@@ -518,8 +519,8 @@ static void a_digest_does_not_meet_other_names_in_the_cache(void **state)
 	assert_true(is_right(buf, CHUNK, 0));
 }
 
-/* An index of `count` times the same chunk of one byte. */
-static void fill_same(struct bench *b, size_t count)
+/* An index of `count` times the same chunk. */
+static void fill_same(struct bench *b, size_t count, const void *data, size_t size)
 {
 	AUTO(manifest) struct manifest *m = manifest_new("host", "test", 1800000000);
 	AUTO(didx_writer) struct didx_writer ix = { 0 };
@@ -528,10 +529,10 @@ static void fill_same(struct bench *b, size_t count)
 
 	b->repo = repo_memory_new();
 	b->name = repo_fill_name();
-	digest = repo_fill_chunk(b->repo, "x", 1);
+	digest = repo_fill_chunk(b->repo, data, size);
 	assert_int_equal(didx_writer_init(&ix, uuid, b->name.time, NULL), 0);
 	for (size_t i = 0; i < count; i++)
-		assert_int_equal(didx_writer_add(&ix, 1, &digest, NULL), 0);
+		assert_int_equal(didx_writer_add(&ix, size, &digest, NULL), 0);
 	assert_int_equal(didx_writer_finish(&ix, &csum, NULL), 0);
 	repo_memory_add_file(b->repo, &b->name, "root.pxar.didx", ix.bytes.data, ix.bytes.size);
 	assert_int_equal(manifest_add_file(m, "root.pxar.didx", ix.size, &csum, CRYPT_MODE_NONE,
@@ -551,7 +552,7 @@ static void very_many_chunks_are_read_in_seconds_but_not_any_number(void **state
 	clock_t begin = clock();
 
 	(void)state;
-	fill_same(&b, MANY + 1);
+	fill_same(&b, MANY + 1, "x", 1);
 	bench_open(&b, 1 << 20);
 	stream_view_init(&v, b.stream);
 	assert_int_equal(read_at_exact(&v.base, buf, MANY, 0, &err), -EAGAIN);
@@ -567,6 +568,31 @@ static void very_many_chunks_are_read_in_seconds_but_not_any_number(void **state
 	assert_string_equal(err.text, "root.pxar.didx: more than 65536 chunks are needed at once");
 	stream_view_forget(&v);
 	assert_int_equal(read_at_exact(&v.base, buf, 1, MANY, &err), 0);
+}
+
+static void a_view_holds_no_more_than_so_many_bytes(void **state)
+{
+	enum { LARGE = CHUNK_SIZE_MAX, LARGE_COUNT = 65 };
+	AUTO(bench) struct bench b;
+	AUTO(stream_view) struct stream_view v;
+	AUTO(free) uint8_t *zeros = calloc(1, LARGE);
+	struct err err = ERR_INIT;
+	uint8_t byte;
+
+	(void)state;
+	fill_same(&b, LARGE_COUNT + 1, zeros, LARGE);
+	bench_open(&b, 1 << 20);
+	stream_view_init(&v, b.stream);
+	assert_int_equal(read_at_exact(&v.base, &byte, 1, 0, &err), -EAGAIN);
+	assert_int_equal(bring(&v, &err), 0);
+	for (uint64_t i = 0; i < LARGE_COUNT; i++)
+		assert_int_equal(read_at_exact(&v.base, &byte, 1, i * LARGE, &err), 0);
+	assert_int_equal(read_at_exact(&v.base, &byte, 1, LARGE_COUNT * (uint64_t)LARGE, &err), -E2BIG);
+	assert_string_equal(err.text, "root.pxar.didx: chunks of more than 1025 MiB are needed at once");
+	assert_int_equal(read_at_exact(&v.base, &byte, 1, 0, &err), 0);
+	stream_view_release(&v);
+	stream_view_init(&v, b.stream);
+	assert_int_not_equal(read_at_exact(&v.base, &byte, 1, LARGE_COUNT * (uint64_t)LARGE, &err), -E2BIG);
 }
 
 static void a_view_maps_without_copying(void **state)
@@ -773,6 +799,7 @@ int main(void)
 		cmocka_unit_test(a_restarted_request_always_gets_further),
 		cmocka_unit_test(a_view_keeps_chunks_that_came_in_any_order),
 		cmocka_unit_test(very_many_chunks_are_read_in_seconds_but_not_any_number),
+		cmocka_unit_test(a_view_holds_no_more_than_so_many_bytes),
 		cmocka_unit_test(a_view_maps_without_copying),
 		cmocka_unit_test(a_map_refuses_what_it_cannot_hold),
 		cmocka_unit_test(a_view_gets_the_errors_message),
