@@ -187,18 +187,41 @@ static int set_notes(const struct target *t, const char *text, struct err *err)
 			     repo_set_notes(t->repo, &t->name, text, err);
 }
 
-/* As it is, with a line's end if it has none; what a terminal would obey becomes '?'. */
-static int print_text(struct wbuf *text)
+/* A group's notes are a file that anybody may have written.  NUL is text, too. */
+static int make_utf8(struct wbuf *text)
 {
 	if (wbuf_put_u8(text, '\0') < 0)
-		return cmd_failed(NULL, text->failed);
-	for (size_t i = 0; isatty(STDOUT_FILENO) && i + 1 < text->size; i++)
-		if (text_is_control(text->data + i) && text->data[i] != '\n' &&
-		    text->data[i] != '\t')
-			text->data[i] = '?';
-	size_t size = text->size - 1;
-	fwrite(text->data, 1, size, stdout);
-	if (size && text->data[size - 1] != '\n')
+		return text->failed;
+	for (size_t i = 0; i < text->size; i += strlen((const char *)text->data + i) + 1)
+		text_blank_non_utf8((char *)text->data + i);
+	text->size--;
+	return 0;
+}
+
+/* What a terminal would obey becomes '?'; of UTF-8 with room for a NUL behind it. */
+static void make_harmless(struct wbuf *text)
+{
+	for (uint8_t *p = text->data, *end = p + text->size; p < end; p++) {
+		if (!text_is_control(p) || *p == '\n' || *p == '\t')
+			continue;
+		if (*p == 0xc2)
+			*p++ = '?';
+		*p = '?';
+	}
+}
+
+/* As it is, with a line's end if it has none. */
+static int print_text(struct wbuf *text)
+{
+	if (isatty(STDOUT_FILENO)) {
+		if (make_utf8(text) < 0)
+			return cmd_failed(NULL, text->failed);
+		make_harmless(text);
+	}
+	if (text->size == 0)
+		return EXIT_DONE;
+	fwrite(text->data, 1, text->size, stdout);
+	if (text->data[text->size - 1] != '\n')
 		putchar('\n');
 	return EXIT_DONE;
 }
@@ -219,7 +242,10 @@ static int run_notes_show(const struct cmd *self, int argc, char **argv)
 		return cmd_failed(&err, rc);
 	if (!t.json)
 		return print_text(&text);
-	AUTO(json) json_t *value = json_stringn(text.size ? (const char *)text.data : "", text.size);
+	rc = make_utf8(&text);
+	if (rc < 0)
+		return cmd_failed(NULL, rc);
+	AUTO(json) json_t *value = json_stringn((const char *)text.data, text.size);
 	return value ? cmd_print_json(value) : cmd_failed(NULL, -ENOMEM);
 }
 

@@ -261,6 +261,15 @@ def test_a_group_has_notes_of_its_own(pxarfs, store):
         ["notes"] * (store / "host/split/notes").exists())
 
 
+def test_notes_of_a_group_may_be_anything(pxarfs, store):
+    (store / "host/split/notes").write_bytes(b"caf\xe9 \x9b2J\0\xc2\x9b\x1b\tend\xc3\n")
+    show = ("notes", "show", "-r", store, "--group", "host/split")
+    assert pxarfs(*show, text=False).stdout == b"caf\xe9 \x9b2J\0\xc2\x9b\x1b\tend\xc3\n"
+    text = json.loads(pxarfs(*show, "--output-format", "json").stdout)
+    assert text == "caf? ?2J\0\u009b\x1b\tend?\n"
+    assert pxarfs.on_terminal(*show).expandtabs() == b"caf? ?2J????\tend?\r\n".expandtabs()
+
+
 def test_notes_of_a_group_with_a_backup_stay(pxarfs, store):
     pxarfs("notes", "set", "-r", store, "--group", "host/split", "one")
     with open(store / ".pxarfs/locks/host-split", "r+") as lock:
