@@ -7,6 +7,7 @@
 #include "client/backup/blob_file.h"
 #include "client/backup/previous.h"
 #include "client/base/clock.h"
+#include "client/fs/content.h"
 #include "client/repo/repo_rate.h"
 
 #include <assert.h>
@@ -26,6 +27,7 @@ struct backup {
 	/* While it runs: */
 	struct upload_pool *pool;
 	struct journal *journal; /* NULL: there is none */
+	bool leaves_doubt; /* in the journal */
 	struct repo_writer *writer; /* NULL: a dry run */
 	struct backup_catalog *catalog;
 	struct blob_codec *codec; /* has the key when blobs are encrypted */
@@ -481,7 +483,7 @@ static int open_journal(struct backup *b, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	if (journal_is_doubted(b->journal) && repo_writer_distrust(b->writer))
 		say(b, BACKUP_MESSAGE_INFO,
-		    "the last backup could not be finished: what it may have stored is looked at");
+		    "the last backup failed: what it may have stored is looked at");
 	if (count > 0)
 		say(b, BACKUP_MESSAGE_INFO,
 		    "going on with an interrupted backup, which has stored %ld chunks", count);
@@ -504,13 +506,30 @@ static int run_session(struct backup *b, struct err *err)
 		rc = run_specs(b, err);
 	if (rc == 0 && is_stopped(b))
 		rc = -ECANCELED;
-	if (rc < 0)
+	return rc;
+}
+
+/* Whether chunks that were stored may be on no disk: it was perhaps the store's that failed, or was
+ * pulled out. */
+static bool may_have_lost(int error)
+{
+	return content_is_damage(error) || error == EROFS || error == ENODEV || error == ESTALE ||
+	       error == ENOTCONN;
+}
+
+static int run(struct backup *b, struct err *err)
+{
+	int rc = run_session(b, err);
+	const bool finishes = rc == 0;
+
+	if (finishes)
+		rc = finish_snapshot(b, err);
+	if (!b->journal)
 		return rc;
-	rc = finish_snapshot(b, err);
-	if (rc == 0 && b->journal)
+	if (rc == 0)
 		journal_finish(b->journal);
-	else if (b->journal && rc != -ECANCELED)
-		journal_doubt(b->journal);
+	else
+		b->leaves_doubt = rc != -ECANCELED && (finishes || may_have_lost(-rc));
 	return rc;
 }
 
@@ -519,6 +538,9 @@ static void end_session(struct backup *b)
 {
 	backup_catalog_free(steal(&b->catalog));
 	upload_pool_free(steal(&b->pool));
+	if (b->leaves_doubt)
+		journal_doubt(b->journal);
+	b->leaves_doubt = false;
 	journal_free(steal(&b->journal));
 	previous_release(&b->previous);
 	repo_writer_free(steal(&b->writer));
@@ -527,7 +549,7 @@ static void end_session(struct backup *b)
 int backup_run(struct backup *b, struct err *err)
 {
 	const int64_t begun_ms = clock_now_ms();
-	int rc = run_session(b, err);
+	int rc = run(b, err);
 
 	end_session(b);
 	b->elapsed_ms = clock_now_ms() - begun_ms;

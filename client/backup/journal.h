@@ -50,8 +50,8 @@ long journal_load(struct journal *j, struct known_set *set);
 /* A chunk is about to be stored.  `j` may be NULL. */
 void journal_add(struct journal *j, const struct digest *digest);
 
-/* The snapshot could not be finished: what was stored may never have reached the disk.  The file holds
- * nothing else from now on. */
+/* The backup failed so that what was stored may never have reached the disk.  The file holds
+ * nothing else from now on.  Nobody adds to it any more. */
 void journal_doubt(struct journal *j);
 
 /* Whether the last backup ended so: then what is stored already is to be looked at. */

@@ -60,6 +60,24 @@ def test_a_read_error_ends_a_backup(pxarfs, repo, source, faulty):
     assert not list((repo / "host").glob("test/*"))
 
 
+def test_after_an_error_what_was_stored_is_looked_at(pxarfs, repo, source, faulty):
+    """It may have been the store's disk, pulled out: what has a name is perhaps not whole."""
+    (source / "large").write_bytes(random.Random(2).randbytes(16 * MIB))
+    root = faulty(source, f"read:{errno.EIO}:/large:{14 * MIB}:{14 * MIB + 1}")
+    args = ["--chunk-size", "64"]
+    backup(pxarfs, repo, f"root.pxar:{root}", *args, status=1)
+    chunks = [c for c in (repo / ".chunks").glob("*/*") if len(c.name) == 64]
+    assert len(chunks) > 10
+    for chunk in chunks[::2]:
+        data = bytearray(chunk.read_bytes())
+        data[-1] ^= 1
+        chunk.write_bytes(data)
+    done = backup(pxarfs, repo, f"root.pxar:{source}", *args)
+    assert "looked at" in done.stderr
+    for index in (repo / "host/test").glob("*/*.didx"):
+        datastore.stream(repo, index)
+
+
 def test_what_cannot_be_read_becomes_zeros_and_is_listed(pxarfs, repo, source, faulty):
     begin, end = 5 * MIB, 5 * MIB + 12 * KIB
     root = faulty(source, f"read:{errno.EIO}:/large:{begin}:{end}")
