@@ -499,42 +499,94 @@ static void print_files(const json_t *files)
 }
 
 /* The log comes after the manifest, so no more than its name is said, as a server does. */
-static int add_log(json_t *rows, struct repo_reader *reader, struct err *err)
+static int add_log(json_t *rows, struct err *err)
 {
-	AUTO(repo_file) struct repo_file log = { 0 };
-	int rc = repo_reader_get_file(reader, REPO_CLIENT_LOG, &log, err);
+	int rc = json_array_append_new(rows, json_pack("{s:s}", "filename", REPO_CLIENT_LOG));
 
-	if (rc < 0)
-		return rc == -ENOENT ? 0 : rc;
-	rc = json_array_append_new(rows, json_pack("{s:s}", "filename", REPO_CLIENT_LOG));
 	return rc < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 
+/* What the list of a server tells of a snapshot. */
+struct told_files {
+	int64_t time;
+	json_t *rows; /* NULL: nothing */
+};
+
+static int find_told(void *arg, const struct repo_snapshot_info *info)
+{
+	AUTO(json) json_t *told = NULL;
+	struct told_files *t = arg;
+	const json_t *file;
+	size_t i;
+
+	if (info->name.time != t->time || !info->row || t->rows)
+		return 0;
+	told = tell(info->row);
+	if (!told)
+		return -ENOMEM;
+	t->rows = json_incref(json_object_get(told, "files"));
+	json_array_foreach(json_object_get(info->row, "files"), i, file) {
+		const char *name = json_string_value(json_object_get(file, "filename"));
+
+		if (strcmp(name, REPO_CLIENT_LOG) == 0 && !json_object_get(file, "size"))
+			return add_log(t->rows, NULL);
+	}
+	return 0;
+}
+
+/* NULL: it must be read. */
+static json_t *told_files(struct repo *repo, const struct snapshot_name *name)
+{
+	struct told_files t = { .time = name->time };
+
+	if (repo_list_snapshots(repo, &name->group, find_told, &t, NULL) == 0)
+		return t.rows;
+	json_decref(t.rows);
+	return NULL;
+}
+
+static int read_files(struct repo *repo, const struct snapshot_name *name, const struct crypt_key *key,
+		      json_t **out, struct err *err)
+{
+	AUTO(repo_reader) struct repo_reader *reader = NULL;
+	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(json) json_t *rows = NULL;
+	size_t blob_size;
+	uint64_t sum;
+	int rc = repo_read(repo, name, &reader, err);
+
+	if (rc == 0)
+		rc = read_manifest(reader, key, &m, &blob_size, err);
+	if (rc < 0)
+		return rc;
+	rows = file_rows(m, blob_size, &sum);
+	rc = rows ? repo_reader_has_file(reader, REPO_CLIENT_LOG, err) : -ENOMEM;
+	if (rc == 1)
+		rc = add_log(rows, err);
+	if (rc == 0)
+		*out = steal(&rows);
+	return rc;
+}
+
+/* What a key is to prove the manifest must say itself. */
 static int list_files(struct repo *repo, const char *ns, const char *snapshot,
 		      const struct keys_options *keys, bool as_json)
 {
 	AUTO(crypt_key) struct crypt_key *key = NULL;
-	AUTO(repo_reader) struct repo_reader *reader = NULL;
-	AUTO(manifest) struct manifest *m = NULL;
+	AUTO(json) json_t *files = NULL;
 	struct snapshot_name name;
 	struct err err = ERR_INIT;
-	size_t blob_size;
-	uint64_t sum;
 	int rc = repo_resolve(repo, snapshot, ns, &name, &err);
 
 	if (rc == 0)
 		rc = keys_given(keys, &key, &err);
-	if (rc == 0)
-		rc = repo_read(repo, &name, &reader, &err);
-	if (rc == 0)
-		rc = read_manifest(reader, key, &m, &blob_size, &err);
-	if (rc)
-		return cmd_failed(&err, rc);
-	AUTO(json) json_t *files = file_rows(m, blob_size, &sum);
-	rc = files ? add_log(files, reader, &err) : 0;
+	if (rc == 0 && !key)
+		files = told_files(repo, &name);
+	if (rc == 0 && !files)
+		rc = read_files(repo, &name, key, &files, &err);
 	if (rc < 0)
 		return cmd_failed(&err, rc);
-	AUTO(json) json_t *sorted = files ? sorted_files(files) : NULL;
+	AUTO(json) json_t *sorted = sorted_files(files);
 	if (!sorted)
 		return cmd_failed(NULL, -ENOMEM);
 	if (as_json)

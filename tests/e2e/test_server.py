@@ -218,10 +218,17 @@ def test_who_may_list_snapshots_need_not_be_able_to_read_them(remote, server, tr
     remote("upload-log", "host/a", tree / "log")
     back_up(remote, tree, 0, *LEGACY)
     remote("protect", "set", "host/a")
-    wanted = [remote("snapshots", "-r", server.store.root, *form).stdout for form in ((), JSON)]
+    old = remote("snapshots").stdout.split()[0]
+
+    def seen(*repository):
+        return [remote(*command, *repository, *form).stdout
+                for command in (("snapshots",), ("files", old), ("files", "host/a")) for form in ((), JSON)]
+
+    wanted = seen("-r", server.store.root)
     as_user(remote, server, "DatastoreAudit")
     server.record.forget()
-    assert [remote("snapshots", *form).stdout for form in ((), JSON)] == wanted
+    assert seen() == wanted
+    assert "client.log.blob" in wanted[2] and "client.log.blob" not in wanted[4]
     first, second = json.loads(wanted[1])
     assert first["comment"] == "first" and first["fingerprint"] and second["protected"]
     assert server.count("GET /reader") == 0  # each would be a task on the server
@@ -359,5 +366,5 @@ def test_an_unfinished_snapshot_is_named_so(pxarfs, store):
 def test_a_manifest_that_cannot_be_read_is_not_called_unfinished(remote, server, tree):
     back_up(remote, tree)
     server.rule("GET /download", faults.answer(400, "the disk is broken"))
-    done = remote("files", "host/a", status=1)
+    done = remote("ls", "host/a", "root.pxar", status=1)
     assert "the disk is broken" in done.stderr and "not finished" not in done.stderr

@@ -130,7 +130,8 @@ def test_a_manifest_without_end_costs_no_memory(remote, server, tree):
     def limit():
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
 
-    assert "more than" in remote("files", "host/a", status=1, preexec_fn=limit).stderr
+    assert "more than" in remote("ls", "host/a", "root.pxar", status=1,
+                                 preexec_fn=limit).stderr
 
 
 def test_a_server_that_breaks_each_session_is_not_stormed(remote, server, tree):
