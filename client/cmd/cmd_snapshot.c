@@ -92,7 +92,14 @@ static int load_manifest(struct repo *repo, const struct snapshot_name *name,
 	return rc < 0 ? rc : read_manifest(reader, NULL, out, blob_size, err);
 }
 
-/* The files a manifest lists, and itself; `*sum` is the size of all, as far as JSON can say it. */
+/* As far as JSON can say it. */
+static void add_size(uint64_t *sum, uint64_t size)
+{
+	if (ckd_add(sum, *sum, size) || *sum > INT64_MAX)
+		*sum = INT64_MAX;
+}
+
+/* The files a manifest lists, and itself; `*sum` is the size of all. */
 static json_t *file_rows(const struct manifest *m, size_t blob_size, uint64_t *sum)
 {
 	AUTO(json) json_t *rows = json_array();
@@ -101,8 +108,7 @@ static json_t *file_rows(const struct manifest *m, size_t blob_size, uint64_t *s
 	for (size_t i = 0; i < m->file_count; i++) {
 		const struct manifest_file *f = &m->files[i];
 
-		if (ckd_add(sum, *sum, f->size) || *sum > INT64_MAX)
-			*sum = INT64_MAX;
+		add_size(sum, f->size);
 		if (json_array_append_new(rows, file_row(f->name, f->size,
 							 crypt_mode_text(f->crypt_mode))) < 0)
 			return NULL;
@@ -171,7 +177,7 @@ static int tell_files(json_t *rows, const json_t *files, bool is_manifest, uint6
 
 		if (!found || (strcmp(name, MANIFEST_BLOB_NAME) == 0) != is_manifest)
 			continue;
-		*sum += size;
+		add_size(sum, size);
 		if (!mode)
 			mode = crypt_mode_text(CRYPT_MODE_NONE);
 		rc |= json_array_append_new(rows, file_row(name, size, mode));
@@ -234,14 +240,15 @@ static int compare_rows(const void *a, const void *b)
 	return snapshot_compare(&x->name, &y->name);
 }
 
-/* An error may quote a path or end in half a character. */
-static int add_error(json_t *row, const char *error)
+/* An owner is what somebody wrote into a file; an error may quote a path or end in half a
+ * character. */
+static int add_text(json_t *row, const char *member, const char *found)
 {
 	char text[ERR_TEXT_SIZE];
 
-	snprintf(text, sizeof(text), "%s", error);
+	snprintf(text, sizeof(text), "%s", found);
 	text_blank_non_utf8(text);
-	return json_object_set_new(row, "error", json_string(text));
+	return json_object_set_new(row, member, json_string(text));
 }
 
 /* One snapshot as the server lists it; with a damaged manifest "error" says so.  NULL: no
@@ -258,14 +265,14 @@ static json_t *snapshot_json(struct repo *repo, const struct snapshot_row *row, 
 			 "protected", row->is_protected);
 	if (!json)
 		return NULL;
-	if (row->owner[0] && json_object_set_new(json, "owner", json_string(row->owner)) < 0)
+	if (row->owner[0] && add_text(json, "owner", row->owner) < 0)
 		return NULL;
 	if (row->told)
 		return json_object_update(json, row->told) < 0 ? NULL : steal(&json);
 	*rc = load_manifest(repo, &row->name, &m, &blob_size, err);
 	if (*rc == 0)
 		return add_manifest(json, m, blob_size) < 0 ? NULL : steal(&json);
-	if (add_error(json, err_text(err, *rc)) < 0 ||
+	if (add_text(json, "error", err_text(err, *rc)) < 0 ||
 	    json_object_set_new(json, "files", json_array()) < 0)
 		return NULL;
 	return steal(&json);
@@ -343,6 +350,15 @@ static void print_snapshot(const struct snapshot_row *row, const json_t *json, c
 	putchar('\n');
 }
 
+static int manifest_failed(const struct snapshot_row *row, const char *error)
+{
+	char name[SNAPSHOT_PATH_SIZE];
+
+	snapshot_path(&row->name, name, sizeof(name));
+	log_error("%s: %s", name, error);
+	return EXIT_FAILED;
+}
+
 static int name_width(const struct snapshot_rows *l)
 {
 	size_t width = 0;
@@ -375,7 +391,7 @@ static int print_snapshots(struct snapshot_rows *l, bool as_json)
 		if (rc == -ENOENT) /* removed meanwhile */
 			continue;
 		if (error)
-			status = cmd_failed(&err, rc);
+			status = manifest_failed(&l->rows[i], error);
 		if (!as_json)
 			print_snapshot(&l->rows[i], row, error, width);
 		else if (json_array_append(all, row) < 0)

@@ -86,7 +86,7 @@ def test_a_damaged_manifest_spoils_its_row_only(pxarfs, store):
     assert [r["backup-time"] for r in rows if "error" in r] == [1800000009]
     done = pxarfs("snapshots", "-r", store, status=1)
     assert len(done.stdout.splitlines()) == 10
-    assert "index.json.blob" in done.stderr
+    assert "pxarfs: host/split/2027-01-15T08:00:09Z: index.json.blob: " in done.stderr
 
 
 def test_a_damaged_manifest_is_told_where_a_path_is_no_utf8(pxarfs, store):
@@ -117,6 +117,12 @@ def test_what_a_manifest_says_is_one_row_and_one_error(pxarfs, store, mode):
                              text=False).stdout)
     errors = [r["error"] for r in rows if "error" in r]
     assert len(errors) == 1 and "unknown crypt mode" in errors[0]
+
+
+def test_an_owner_may_be_anything(pxarfs, store):
+    (store / "host/split/owner").write_bytes(b"caf\xe9\x1b@pam\n")
+    assert len(pxarfs("snapshots", "-r", store).stdout.splitlines()) == 10
+    assert {r["owner"] for r in listed(pxarfs, store, "host/split")} == {"caf?\x1b@pam"}
 
 
 def test_sizes_that_no_number_can_hold_are_as_large_as_one_can(pxarfs, store):
