@@ -111,6 +111,13 @@ static int bring(struct push *p, struct stream_view *view)
 	return w.rc < 0 ? w.rc : stream_view_hold(view, w.chunk);
 }
 
+/* What is next lies in the same chunks, most likely. */
+static void forget_if_many(struct stream_view *view)
+{
+	if (view->held_count >= STREAM_VIEW_INLINE)
+		stream_view_forget(view);
+}
+
 /* --- where the files are --- */
 
 static int read_member(struct worker *w, const struct folder *f, size_t i)
@@ -121,7 +128,7 @@ static int read_member(struct worker *w, const struct folder *f, size_t i)
 		rc = tree_window_member(&w->window, w->tree, &w->meta.base, &f->dir, f->slots,
 					(size_t)f->dir.member_count, i, &w->entry, NULL);
 	while (rc == -EAGAIN && bring(w->push, &w->meta) == 0);
-	stream_view_forget(&w->meta);
+	forget_if_many(&w->meta);
 	return rc;
 }
 
@@ -236,8 +243,8 @@ static bool push_entry(struct worker *w)
 	if (rc == 0)
 		rc = store(w, number, pieces, count);
 	if (w->has_payload)
-		stream_view_forget(&w->payload);
-	stream_view_forget(&w->meta);
+		forget_if_many(&w->payload);
+	forget_if_many(&w->meta);
 	w->unknown_count = rc == -ENOENT ? w->unknown_count + 1 : 0;
 	return (rc == 0 || rc == -ENOENT || rc == -E2BIG) && w->unknown_count < UNKNOWN_MAX;
 }
