@@ -2,11 +2,13 @@
 /* How an upload ends before its time: failures, aborts, and the bound of its memory. */
 #include "tests/unit/client/upload_fixture.h"
 
+enum { THREAD_COUNT = 2 };
+
 static void check_failure(struct fake *w, int expected, const char *text)
 {
 	const size_t size = 8 << 20;
 	AUTO(free) uint8_t *data = noise(size, 3);
-	AUTO(upload_pool) struct upload_pool *pool = new_pool(2);
+	AUTO(upload_pool) struct upload_pool *pool = new_pool(THREAD_COUNT);
 	struct upload_stats stats = { 0 };
 	AUTO(upload) struct upload *u = new_upload(pool, w, "a.ppxar.didx", &stats);
 	struct err err = ERR_INIT;
@@ -24,7 +26,8 @@ static void a_failed_put_ends_the_stream_with_its_message(void **state)
 	fake_init(&w);
 	w.fail_put_at = 9;
 	check_failure(&w, -ENOSPC, "a.ppxar.didx: disk full");
-	assert_true(w.stored_count < 9 + 3);
+	/* A worker may be slow to tell it: then what was under way is put. */
+	assert_true(w.stored_count <= 9 + UPLOAD_QUEUE_COUNT + THREAD_COUNT);
 }
 
 static void a_failed_index_ends_the_stream_with_its_message(void **state)
