@@ -117,8 +117,7 @@ static int open_session(struct backup *b, struct err *err)
 {
 	const struct repo_writer_params params = { .name = b->params->name,
 						   .owner = b->params->owner,
-						   .no_cache = b->params->no_cache,
-						   .stop = b->params->stop };
+						   .no_cache = b->params->no_cache };
 	const struct repo_rate rate = { b->params->rate, b->params->burst, b->params->stop };
 	int rc = 0;
 

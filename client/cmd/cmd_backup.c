@@ -675,6 +675,7 @@ static int run_job(struct job *j)
 		return cmd_failed(&err, rc);
 	repo->warning = on_repo_warning;
 	repo->warning_arg = j;
+	repo->stop = &cmd_stop_requested;
 	j->params.repo = repo;
 	if (j->settings.create_ns && !j->settings.dry_run)
 		rc = repo_make_ns(repo, j->settings.ns, &err);

@@ -150,6 +150,11 @@ void repo_warn(struct repo *r, const char *format, ...)
 	r->warning(r->warning_arg, message.text);
 }
 
+bool repo_is_stopped(const struct repo *r)
+{
+	return r->stop && atomic_load(r->stop);
+}
+
 int repo_list_ns(struct repo *r, const char *ns, repo_ns_visit *visit, void *arg,
 		 struct err *err)
 {

@@ -155,9 +155,6 @@ struct repo_writer_params {
 	struct snapshot_name name; /* the snapshot to make */
 	const char *owner; /* for a new group: "root@pam"; a server takes the login's instead */
 	bool no_cache; /* a server with an S3 datastore shall not keep new chunks at hand */
-	/* Once it is true, calls of the session that wait for a server fail with -ECANCELED, within some
-	 * seconds; but for repo_writer_finish(), of which nobody could tell what became.  May be NULL. */
-	const atomic_bool *stop;
 };
 
 /* The newest finished snapshot of the group, locked against removal; NULL: none usable. */
@@ -266,10 +263,15 @@ struct repo {
 	char *spelling; /* as the user gave it, for messages; from malloc */
 	repo_warning *warning; /* NULL: warnings are dropped; set before the first session */
 	void *warning_arg;
+	/* Once it is true, calls of sessions that wait for a server fail with -ECANCELED, within some
+	 * seconds; but for repo_writer_finish(), of which nobody could tell what became.  NULL: nothing
+	 * stops them; set before the first session. */
+	const atomic_bool *stop;
 };
 
 /* For backends. */
 void repo_warn(struct repo *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool repo_is_stopped(const struct repo *r);
 
 /* Opened by spelling (client/repo/repo_name.h); the sessions must be gone. */
 void repo_free(struct repo *r);

@@ -167,6 +167,7 @@ static int connect_once(struct pbs_reader *r, struct h2_conn **out, struct err *
 
 	if (rc < 0)
 		return status == 400 ? explain(r, rc, err) : rc;
+	h2_conn_stop_on(conn, r->repo->base.stop);
 	/* Only whoever connects adds to the list or walks it without the lock. */
 	pthread_mutex_lock(&r->lock);
 	ix = r->indexes;
@@ -217,6 +218,8 @@ static int reconnect(struct pbs_reader *r, int64_t deadline_ms, struct h2_conn *
 	for (unsigned failed = 0;; failed++) {
 		int rc = pause_after(r, failed, deadline_ms, err);
 
+		if (rc == 0 && repo_is_stopped(&r->repo->base))
+			rc = aborted(err);
 		if (rc == 0)
 			rc = connect_once(r, out, err);
 		if (rc == 0 || !is_passing(rc) || clock_now_ms() >= deadline_ms)

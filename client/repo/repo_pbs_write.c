@@ -53,7 +53,6 @@ struct pbs_writer {
 	struct repo_pbs *repo;
 	struct snapshot_name name, previous;
 	bool has_previous, is_finished, no_cache;
-	const atomic_bool *stop; /* may be NULL */
 	char path[SNAPSHOT_PATH_SIZE]; /* for messages */
 	struct h2_conn *conn;
 	struct repo_pbs_upload upload;
@@ -664,7 +663,7 @@ static int open_session(struct pbs_writer *w, struct err *err)
 		why = explain(w, err);
 		if (why < 0 && why != -EBUSY)
 			return why;
-		if (clock_now_ms() > deadline_ms || (w->stop && atomic_load(w->stop)))
+		if (clock_now_ms() > deadline_ms || repo_is_stopped(&w->repo->base))
 			return why < 0 ? why : rc;
 		poll(NULL, 0, PAUSE_MS);
 	}
@@ -692,7 +691,7 @@ static int begin(struct pbs_writer *w, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	h2_conn_stop_on(w->conn, w->stop);
+	h2_conn_stop_on(w->conn, w->repo->base.stop);
 	w->upload.conn = w->conn;
 	return find_previous(w, err);
 }
@@ -713,7 +712,6 @@ int repo_pbs_write(struct repo *base, const struct repo_writer_params *params,
 	w->repo = (struct repo_pbs *)base;
 	w->name = params->name;
 	w->no_cache = params->no_cache;
-	w->stop = params->stop;
 	snapshot_path(&w->name, w->path, sizeof(w->path));
 	pthread_mutex_init(&w->lock, NULL);
 	rc = repo_pbs_upload_init(&w->upload, err);

@@ -257,6 +257,18 @@ def test_a_stop_is_heeded_while_the_server_says_nothing(remote, server, tree, ca
     assert finished(server) == []
 
 
+def test_a_stop_is_heeded_while_the_last_snapshot_is_read(remote, server, tree):
+    back_up(remote, tree)
+    rule = server.rule("GET /chunk", faults.hold(), times=0)
+    p = remote.start("backup", f"root.pxar:{tree}", "--backup-id", "a", "--backup-time", "1900000000",
+                     stderr=subprocess.PIPE, text=True)
+    assert rule.hit.wait(60)
+    p.send_signal(signal.SIGTERM)
+    assert "interrupted" in p.communicate(timeout=SOON)[1] and p.returncode == 1
+    server.wait_for_sessions(0)
+    assert len(finished(server)) == 1
+
+
 def test_a_lock_that_is_about_to_go_is_waited_for(remote, server, tree):
     """A server clears away what it was left with only when it notices."""
     back_up(remote, tree)
