@@ -89,19 +89,6 @@ static __attribute__((format(printf, 3, 4))) void warn(const struct run *r, bool
 
 /* --- index: in order, by whoever has stored a chunk --- */
 
-static int add_to_index(struct run *r, const struct slot *s, struct err *err)
-{
-	int rc = r->index ? repo_index_add(r->image->target.writer, r->index, s->size, &s->digest,
-					   err) :
-			    0;
-
-	if (rc == 0) {
-		atomic_fetch_add(&r->stats->chunks, 1);
-		atomic_fetch_add(&r->stats->bytes, s->size);
-	}
-	return rc;
-}
-
 /* With the lock held, given up over I/O. */
 static void index_stored(struct run *r)
 {
@@ -115,7 +102,8 @@ static void index_stored(struct run *r)
 		int rc;
 
 		pthread_mutex_unlock(&r->lock);
-		rc = skip ? 0 : add_to_index(r, s, &err);
+		rc = skip ? 0 : chunk_store_index(r->image->target.writer, r->index, s->size,
+						  &s->digest, r->stats, &err);
 		if (rc < 0)
 			fail(r, rc, &err);
 		pthread_mutex_lock(&r->lock);

@@ -95,6 +95,18 @@ int chunk_store(struct repo_writer *writer, struct upload_worker *worker, const 
 	return chunk_store_digested(writer, worker, data, size, stats, digest, err);
 }
 
+int chunk_store_index(struct repo_writer *writer, struct repo_index *index, size_t size,
+		      const struct digest *digest, struct upload_stats *stats, struct err *err)
+{
+	int rc = index ? repo_index_add(writer, index, size, digest, err) : 0;
+
+	if (rc == 0) {
+		atomic_fetch_add(&stats->chunks, 1);
+		atomic_fetch_add(&stats->bytes, size);
+	}
+	return rc;
+}
+
 int chunk_store_reuse(struct repo_writer *writer, struct known_set *set,
 		      const struct digest *digest, struct err *err)
 {

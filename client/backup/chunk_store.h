@@ -33,6 +33,10 @@ int chunk_store_digested(struct repo_writer *writer, struct upload_worker *worke
 			 const void *data, size_t size, struct upload_stats *stats,
 			 const struct digest *digest, struct err *err);
 
+/* It is the next one of an index (NULL: a dry run, or it is closed), and counted. */
+int chunk_store_index(struct repo_writer *writer, struct repo_index *index, size_t size,
+		      const struct digest *digest, struct upload_stats *stats, struct err *err);
+
 /* A chunk that a previous index has is to be used again, unseen: mark it.  -ENOENT: it is not
  * there any more, and counts as unknown from now on. */
 int chunk_store_reuse(struct repo_writer *writer, struct known_set *known,

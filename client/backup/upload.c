@@ -146,17 +146,6 @@ static bool writer_should_stop(const struct upload *u)
 
 /* --- store: a pool's thread --- */
 
-static int add_to_index(struct upload *u, const struct slot *s, struct err *err)
-{
-	int rc = u->index ? repo_index_add(u->writer, u->index, s->size, &s->digest, err) : 0;
-
-	if (rc == 0) {
-		atomic_fetch_add(&u->stats->chunks, 1);
-		atomic_fetch_add(&u->stats->bytes, s->size);
-	}
-	return rc;
-}
-
 /* With the lock held, given up over I/O: index what is stored, as far as the order allows.
  * One worker at a time does so; the others leave their chunk to it. */
 static void index_stored(struct upload *u)
@@ -171,7 +160,8 @@ static void index_stored(struct upload *u)
 		int rc;
 
 		pthread_mutex_unlock(&u->lock);
-		rc = skip ? 0 : add_to_index(u, s, &err);
+		rc = skip ? 0 : chunk_store_index(u->writer, u->index, s->size, &s->digest,
+						  u->stats, &err);
 		if (rc < 0)
 			fail(u, rc, &err);
 		pthread_mutex_lock(&u->lock);
