@@ -551,7 +551,7 @@ static void await_gone(struct pbs_writer *w)
 /* It was the server that has ended the connection, not we. */
 static bool is_lost(struct pbs_writer *w)
 {
-	int rc = w->upload.rc;
+	int rc = repo_pbs_upload_failed(&w->upload, NULL);
 
 	return h2_conn_lost_rc(w->conn) == -ECONNRESET &&
 	       (rc == 0 || rc == -ECONNRESET || rc == -ETIMEDOUT);
