@@ -28,7 +28,7 @@ const char *crypt_mode_text(enum crypt_mode mode)
 	return crypt_modes[mode];
 }
 
-static int crypt_mode_from_text(const char *text, enum crypt_mode *out)
+int crypt_mode_parse(const char *text, enum crypt_mode *out)
 {
 	for (size_t i = 0; i < sizeof(crypt_modes) / sizeof(crypt_modes[0]); i++) {
 		if (strcmp(text, crypt_modes[i]) == 0) {
@@ -217,7 +217,7 @@ static int decode_file(struct manifest *m, const json_t *entry, struct err *err)
 	if (rc)
 		return rc;
 	rc = optional_text(entry, "crypt-mode", &mode_text, err);
-	if (rc == 0 && mode_text && crypt_mode_from_text(mode_text, &mode) < 0)
+	if (rc == 0 && mode_text && crypt_mode_parse(mode_text, &mode) < 0)
 		rc = err_set(err, EBADMSG, "unknown crypt mode '%s'", mode_text);
 	if (rc == 0)
 		rc = required_text(entry, "csum", &csum_text, err);

@@ -26,6 +26,7 @@ enum {
 enum crypt_mode { CRYPT_MODE_NONE, CRYPT_MODE_ENCRYPT, CRYPT_MODE_SIGN_ONLY };
 
 const char *crypt_mode_text(enum crypt_mode mode); /* "none", "encrypt", "sign-only" */
+int crypt_mode_parse(const char *text, enum crypt_mode *out); /* -EBADMSG: none of these */
 
 struct manifest_file {
 	char *name; /* "root.mpxar.didx" */

@@ -227,12 +227,8 @@ void keys_choice_release(struct keys_choice *c)
 
 static int parse_mode(const char *text, enum crypt_mode *out, struct err *err)
 {
-	for (enum crypt_mode m = CRYPT_MODE_NONE; m <= CRYPT_MODE_SIGN_ONLY; m++) {
-		if (strcmp(text, crypt_mode_text(m)) == 0) {
-			*out = m;
-			return 0;
-		}
-	}
+	if (crypt_mode_parse(text, out) == 0)
+		return 0;
 	return err_set(err, EINVAL, "--crypt-mode: '%s' is neither encrypt, sign-only nor none",
 		       text);
 }

@@ -56,21 +56,15 @@ static bool is_text(const json_t *object, const char *member)
 	return !value || json_is_string(value);
 }
 
-static bool is_mode(const char *text)
-{
-	return strcmp(text, crypt_mode_text(CRYPT_MODE_NONE)) == 0 ||
-	       strcmp(text, crypt_mode_text(CRYPT_MODE_ENCRYPT)) == 0 ||
-	       strcmp(text, crypt_mode_text(CRYPT_MODE_SIGN_ONLY)) == 0;
-}
-
 static bool is_file(const json_t *file)
 {
 	const char *mode = json_string_value(json_object_get(file, "crypt-mode"));
 	char name[ARCHIVE_NAME_SIZE_MAX + 1];
+	enum crypt_mode known;
 	int64_t size;
 
 	return pbs_member_text(file, "filename", name, sizeof(name)) && is_text(file, "crypt-mode") &&
-	       (!mode || is_mode(mode)) &&
+	       (!mode || crypt_mode_parse(mode, &known) == 0) &&
 	       (!json_object_get(file, "size") ||
 		pbs_member_integer(file, "size", 0, INT64_MAX, &size));
 }
