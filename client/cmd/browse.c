@@ -159,10 +159,14 @@ bool browse_enter(struct browse *b, const char *path, struct tree_dir *out)
 int browse_join(struct wbuf *out, const char *path, const char *name, struct err *err)
 {
 	wbuf_clear(out);
-	if (*path) {
-		wbuf_put_text(out, path);
+	wbuf_put_text(out, path);
+	return browse_append(out, name, err);
+}
+
+int browse_append(struct wbuf *out, const char *name, struct err *err)
+{
+	if (out->size)
 		wbuf_put_u8(out, '/');
-	}
 	wbuf_put_text(out, name);
 	if (wbuf_put_u8(out, 0) < 0)
 		return err_set(err, -out->failed, out->failed == -E2BIG ? "path too long" :

@@ -60,4 +60,7 @@ bool browse_enter(struct browse *b, const char *path, struct tree_dir *out);
 /* Replace `out` by "path/name" (by `name` when `path` is ""), NUL included. */
 int browse_join(struct wbuf *out, const char *path, const char *name, struct err *err);
 
+/* Make the path in `out`, which is without a NUL, "path/name", NUL included. */
+int browse_append(struct wbuf *out, const char *name, struct err *err);
+
 #endif

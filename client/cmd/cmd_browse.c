@@ -205,14 +205,8 @@ static int list_dir(struct ls *ls, const char *path, const struct tree_dir *dir,
 /* Make the path at hand that of a folder that was kept. */
 static int go_to(struct ls *ls, const struct pending *next, struct err *err)
 {
-	struct wbuf *path = &ls->dir_path;
-
-	path->size = next->parent_size;
-	if (next->parent_size)
-		wbuf_put_u8(path, '/');
-	wbuf_put_text(path, next->name);
-	wbuf_put_u8(path, 0);
-	return path->failed ? err_set(err, -path->failed, "path too long") : 0;
+	ls->dir_path.size = next->parent_size;
+	return browse_append(&ls->dir_path, next->name, err);
 }
 
 static int list_next(struct ls *ls, struct err *err)
