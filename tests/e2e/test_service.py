@@ -86,18 +86,23 @@ def test_a_bad_socket_is_told_and_is_no_reason_not_to_mount(pxarfs, name):
     assert mount.log().count("NOTIFY_SOCKET") == 2
 
 
+def mount_in(space, pxarfs, folder):
+    """A mount in the background: the socket that hears of it, and its process."""
+    point = folder / "mnt"
+    point.mkdir()
+    for name in ("split.mpxar", "split.ppxar"):
+        (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
+    pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
+    s = listen(pxarfs.env["NOTIFY_SOCKET"])
+    assert space.run(folder / "pxarfs", "mount", folder / "split.mpxar", point).returncode == 0
+    return s, int(lines(s)[1].removeprefix("MAINPID="))
+
+
 def test_background_mount_logs_to_syslog(pxarfs, folder):
     space = Namespace(pxarfs)
     try:
         space.log.settimeout(SOON)
-        point = folder / "mnt"
-        point.mkdir()
-        for name in ("split.mpxar", "split.ppxar"):
-            (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
-        pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
-        s = listen(pxarfs.env["NOTIFY_SOCKET"])
-        assert space.run(folder / "pxarfs", "mount", folder / "split.mpxar", point).returncode == 0
-        pid = int(lines(s)[1].removeprefix("MAINPID="))
+        s, pid = mount_in(space, pxarfs, folder)
         os.kill(pid, signal.SIGUSR1)
         text = space.log.recv(65536).decode()
         # <daemon.info>TIME pxarfs[PID]: ...
@@ -113,14 +118,7 @@ def test_a_syslog_that_nobody_reads_holds_up_nothing(pxarfs, folder):
         room = int(f.read()) + 1
     space = Namespace(pxarfs)
     try:
-        point = folder / "mnt"
-        point.mkdir()
-        for name in ("split.mpxar", "split.ppxar"):
-            (folder / name).write_bytes((GOLDEN / "files" / name).read_bytes())
-        pxarfs.env["NOTIFY_SOCKET"] = str(folder / "notify")
-        s = listen(pxarfs.env["NOTIFY_SOCKET"])
-        assert space.run(folder / "pxarfs", "mount", folder / "split.mpxar", point).returncode == 0
-        pid = int(lines(s)[1].removeprefix("MAINPID="))
+        s, pid = mount_in(space, pxarfs, folder)
         for _ in range(room + 3):
             os.kill(pid, signal.SIGUSR1)
             # it is taken when the signal is no more pending
